@@ -1,0 +1,151 @@
+"""The frozen configuration that everything else is built from.
+
+Sources: a TOML file or a mapping, overridden by environment variables (`STREAM_KERNEL_EXECUTION_IPC__MAX_HOPS=8`). An unknown key,
+a wrong type or groups that contradict each other is a `ConfigurationError` that names the path of the key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+__all__ = ["BootstrapConfig", "ExecutionIpcConfig", "Mode", "ProcessGroupConfig", "RuntimeConfig", "SourceConfig"]
+
+Mode = Literal["process_supervisor", "inline", "inline_wire"]
+Name = Annotated[str, Field(min_length=1)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# TOML and JSON have arrays, the frozen model has tuples: lax for the container alone, the items stay strict.
+Names = Annotated[tuple[Name, ...], Field(strict=False)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class BootstrapConfig(_Frozen):
+    """`[bootstrap]`: how the groups run."""
+
+    mode: Mode = "process_supervisor"
+
+
+class ExecutionIpcConfig(_Frozen):
+    """`[execution_ipc]`: the boundary between parent and workers."""
+
+    transport: Literal["stdio_jsonl"] = "stdio_jsonl"
+    boundary_timeout_seconds: Seconds = 30.0
+    """The deadline of a call that names none."""
+    max_frame_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 8 * 1024 * 1024
+    """The largest encoded payload, in bytes."""
+    max_hops: Annotated[int, Field(ge=1, le=200)] = 64
+    """The longest chain of node runs that one input may start."""
+
+
+class ProcessGroupConfig(_Frozen):
+    """One entry of `[[process_groups]]`: workers that run the same nodes."""
+
+    name: Name
+    nodes: Annotated[tuple[Name, ...], Field(strict=False, min_length=1)]
+    workers: Annotated[int, Field(ge=1, le=1024)] = 1
+    discovery_modules: Names | None = None
+    """Modules that define this group's nodes; None takes the global list."""
+    python: Name | None = None
+    """Interpreter of the workers; None takes the parent's."""
+    env: Mapping[str, str] = Field(default_factory=dict)
+    """Variables set in the workers; `{worker_index}` in a value is replaced."""
+    env_passthrough: Names = ()
+    """Names of variables handed on from the parent; a trailing `*` matches any ending."""
+    start_timeout_seconds: Seconds = 30.0
+    stop_timeout_seconds: Seconds = 5.0
+
+
+class SourceConfig(_Frozen):
+    """`[source]`: what a run feeds its input lines to."""
+
+    target: Name
+    format: Literal["text", "jsonl"] = "text"
+
+
+class RuntimeConfig(BaseSettings):
+    """The whole configuration. Build it with `from_toml` or `from_mapping`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="STREAM_KERNEL_",
+        env_nested_delimiter="__",
+        hide_input_in_errors=True,
+    )
+
+    process_groups: Annotated[tuple[ProcessGroupConfig, ...], Field(strict=False, min_length=1)]
+    scenario_id: Name = "default"
+    discovery_modules: Names = ()
+    message_modules: Names = ()
+    bootstrap: BootstrapConfig = BootstrapConfig()
+    execution_ipc: ExecutionIpcConfig = ExecutionIpcConfig()
+    source: SourceConfig | None = None
+    nodes: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    """Settings of class nodes: keyword arguments of their constructors."""
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> RuntimeConfig:
+        """Check `mapping` (and the environment) and freeze it; raises `ConfigurationError`."""
+        from stream_kernel.config.loader import load
+
+        return load(mapping, origin="configuration")
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> RuntimeConfig:
+        """Read, check and freeze a TOML file; raises `ConfigurationError` naming the file."""
+        from stream_kernel.config.loader import read_toml
+
+        return read_toml(Path(path))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # The loader reads the environment itself, to name what is wrong in it; construction takes what it is given.
+        return (init_settings,)
+
+    def group(self, name: str | None) -> ProcessGroupConfig | None:
+        """The group of that name, or None."""
+        return next((group for group in self.process_groups if group.name == name), None)
+
+    def group_of(self, node: str) -> str | None:
+        """The name of the group that runs `node`, or None."""
+        return next((group.name for group in self.process_groups if node in group.nodes), None)
+
+    def modules_of(self, group: ProcessGroupConfig) -> tuple[str, ...]:
+        """The modules in which the group's nodes are looked for."""
+        return self.discovery_modules if group.discovery_modules is None else group.discovery_modules
+
+    @model_validator(mode="after")
+    def _groups_agree(self) -> RuntimeConfig:
+        homes: dict[str, str] = {}
+        names: set[str] = set()
+        for index, group in enumerate(self.process_groups):
+            where = f"process_groups[{index}]"
+            if group.name in names:
+                raise ValueError(f"{where}.name: there is another group named '{group.name}'")
+            names.add(group.name)
+            if not self.modules_of(group):
+                raise ValueError(f"{where}.discovery_modules: name the modules that define the nodes, here or at the top level")
+            for node in group.nodes:
+                if node in homes:
+                    raise ValueError(f"{where}.nodes: node '{node}' is already in group '{homes[node]}'")
+                homes[node] = group.name
+        for node in self.nodes:
+            if node not in homes:
+                raise ValueError(f"nodes.{node}: settings for a node that is in no group")
+        if self.source is not None and self.source.target not in homes:
+            raise ValueError(f"source.target: node '{self.source.target}' is in no group")
+        return self

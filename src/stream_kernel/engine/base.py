@@ -1,0 +1,188 @@
+"""The contract of an engine: start groups, take commands, say what became of each, stop.
+
+An engine never raises for a command: its ticket's future gets an `Answer` or a `Loss`. A cancelled future withdraws the caller; the
+engine then settles whatever comes later by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from stream_kernel.errors import CommandReport
+from stream_kernel.routing.items import Emission, InputItem, ItemFailure
+from stream_kernel.routing.packed import Packed
+from stream_kernel.routing.router import NodeRoute, Router
+
+__all__ = [
+    "Answer",
+    "Capabilities",
+    "Command",
+    "Engine",
+    "GroupSnapshot",
+    "Loss",
+    "Outcome",
+    "PayloadCodec",
+    "Ticket",
+    "WorkerSnapshot",
+    "cardinality_refusal",
+]
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What an engine can do that another cannot."""
+
+    kills: bool
+    """A command past its deadline is stopped, not only reported."""
+    survives_crash: bool
+    """`os._exit` or a segmentation fault in a node costs one command, not this process."""
+    checks_payloads: bool
+    """What JSON cannot carry is refused at every boundary."""
+    runs_parallel: bool
+    """Nodes run beside this process, on other CPUs."""
+
+
+class Command(msgspec.Struct):
+    """A batch for one group: what one frame carries. `deadline` is a point on the loop's clock."""
+
+    correlation_id: str
+    group: str
+    run_id: str
+    scenario_id: str
+    on_error: Literal["raise", "collect"]
+    deadline: float
+    items: list[InputItem]
+
+
+class Answer(msgspec.Struct):
+    """The group answered. A command that failed as a whole has one failure and no emissions."""
+
+    emissions: list[Emission]
+    failures: list[ItemFailure]
+    report: CommandReport
+
+
+class Loss(msgspec.Struct):
+    """The group did not answer."""
+
+    category: Literal["transport", "timeout"]
+    reason: str
+    report: CommandReport
+    exit_code: int | None = None
+    signal: str | None = None
+    stderr_tail: tuple[str, ...] = ()
+
+
+Outcome = Answer | Loss
+
+
+class Ticket(Protocol):
+    """A command that was handed over."""
+
+    @property
+    def future(self) -> asyncio.Future[Outcome]: ...
+
+    def withdraw(self, reason: str) -> None:
+        """Settle it as not executed if no worker has taken it yet; otherwise do nothing."""
+
+
+class PayloadCodec(Protocol):
+    """How an engine makes payloads unchangeable, on the caller's side. Methods raise `PayloadError`."""
+
+    def pack(self, payload: Any) -> Packed: ...
+
+    def unpack(self, packed: Packed, wanted: str | None = None) -> Any: ...
+
+    def plain(self, packed: Packed) -> Any: ...
+
+    def knows(self, tag: str | None) -> bool: ...
+
+
+class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker at one moment."""
+
+    worker_id: str
+    pid: int | None
+    state: str
+    generation: int
+    in_flight: int
+    requests: int
+    """Commands answered by this incarnation."""
+    restarts: int
+
+
+class GroupSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """One group at one moment. `late_replies` came after their caller had gone and were dropped."""
+
+    name: str
+    state: str
+    queued: int
+    workers: tuple[WorkerSnapshot, ...]
+    late_replies: int = 0
+
+
+class Engine(ABC):
+    """Runs groups. All methods are called on one event loop."""
+
+    capabilities: Capabilities
+
+    def __init__(self) -> None:
+        self.router = Router(())
+        """The routes of all nodes; complete once the engine is open."""
+        self.is_open = False
+        """Every group has been ready: the routes are known, and commands are taken."""
+
+    @abstractmethod
+    async def start(self, groups: Sequence[str]) -> None:
+        """Begin to start these groups; raises `WorkerBootstrapError` when a worker cannot even be spawned."""
+
+    @abstractmethod
+    async def wait_ready(self) -> None:
+        """Return when all configured groups are ready; raises `WorkerBootstrapError` when one said that it cannot boot."""
+
+    @abstractmethod
+    def codec(self, classes: Sequence[type]) -> PayloadCodec:
+        """The caller's side of the payload codec; `classes` are those that outputs are decoded into. Needs the routes."""
+
+    @abstractmethod
+    def submit(self, command: Command) -> Ticket:
+        """Hand a command over. Never blocks, never raises."""
+
+    @abstractmethod
+    def abandon(self, reason: str) -> None:
+        """Fail everything that is queued or in flight, as transport."""
+
+    @abstractmethod
+    async def stop(self, groups: Sequence[str], deadline: float) -> None:
+        """Ask the workers to end and wait until `deadline`; raises `TimeoutError` naming those that did not. Kills nothing."""
+
+    @abstractmethod
+    async def kill(self, groups: Sequence[str]) -> None:
+        """End the workers of these groups by force and wait until they are gone."""
+
+    @abstractmethod
+    def kill_now(self) -> None:
+        """End all workers by force without waiting; for callers that may not wait."""
+
+    @abstractmethod
+    async def restart(self, group: str) -> None:
+        """Replace the workers of a group, a failed one included; returns when it is ready."""
+
+    @abstractmethod
+    def snapshot(self) -> tuple[GroupSnapshot, ...]:
+        """All groups as they are now."""
+
+
+def cardinality_refusal(nodes: Sequence[NodeRoute], workers: int) -> str | None:
+    """Why a group with these nodes cannot have this many workers, or None."""
+    stateful = next((node.name for node in nodes if node.stateful), None)
+    if stateful is None or workers == 1:
+        return None
+    return (
+        f"node '{stateful}' is stateful, so its group must have one worker, not {workers}: "
+        "set process_groups.workers = 1, or move the node to a group of its own"
+    )

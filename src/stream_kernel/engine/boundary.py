@@ -1,0 +1,457 @@
+"""One call: its inputs checked and packed, its hops from group to group, its outputs in order.
+
+Three steps, so that each can run where it belongs: `prepare` and `finish` in the caller's thread (they encode and decode payloads),
+`BoundaryCall.run` on the engine's loop.
+
+The order of everything is a `Place`: rank of the root input's group, position of the root input, hop, counter. It never depends on
+timing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from stream_kernel.engine.base import Answer, Command, Engine, Loss, Outcome, PayloadCodec, Ticket
+from stream_kernel.errors import (
+    BoundaryError,
+    BoundaryInputError,
+    Category,
+    CommandReport,
+    Delivery,
+    FailureReport,
+    PayloadError,
+    boundary_error,
+    handoff_sentence,
+)
+from stream_kernel.routing.dispatch import BoundaryDispatchInput
+from stream_kernel.routing.envelope import BoundaryFailure, Envelope, TerminalEvent
+from stream_kernel.routing.items import Emission, InputItem, ItemFailure
+from stream_kernel.routing.router import NodeRoute, Router
+
+__all__ = ["BoundaryCall", "Finished", "Prepared", "Settled", "finish", "prepare", "refuse_all"]
+
+Place = tuple[int, int, int, int]
+_logger = logging.getLogger("stream_kernel.boundary")
+_MAX_HEADER_BYTES = 65_536
+"""What trace_id, reply_to and meta of one item may come to, encoded."""
+
+
+class Step(msgspec.Struct):
+    """One item on its way to a group."""
+
+    place: Place
+    root: int
+    group: str
+    item: InputItem
+    emitter: tuple[str, str] | None = None
+    """Group and node whose output it is; None for an input of the call."""
+
+
+class Output(msgspec.Struct):
+    """A terminal output: what a group emitted for a step."""
+
+    place: Place
+    step: Step
+    emission: Emission
+
+
+class Failure(msgspec.Struct):
+    """A step, or an input before it became one, that failed."""
+
+    place: Place
+    root: int
+    category: Category
+    delivery: Delivery
+    group: str | None
+    trace_id: str | None = None
+    reply_to: str | None = None
+    node: str | None = None
+    message: str | None = None
+    correlation_id: str | None = None
+    report: FailureReport = FailureReport()
+
+    @property
+    def sentence(self) -> str:
+        return self.message or handoff_sentence(self.category, self.group)
+
+
+Settled = list[Output | Failure]
+"""What a call came to, in order."""
+
+
+class Prepared(msgspec.Struct):
+    """The inputs of a call, packed; those that were refused are failures already."""
+
+    steps: list[Step]
+    refused: list[Failure]
+
+
+class Finished(msgspec.Struct):
+    """One output of a call, in its order. `error` is what a failed one would have raised."""
+
+    root: int
+    envelope: Envelope
+    error: BoundaryError | BoundaryInputError | None = None
+
+
+def prepare(inputs: Sequence[BoundaryDispatchInput], *, codec: PayloadCodec, router: Router, groups: Iterable[str]) -> Prepared:
+    """Check and pack the inputs. `groups` are the names that exist."""
+    known = frozenset(groups)
+    ranks: dict[str | None, int] = {}
+    prepared = Prepared([], [])
+    for position, given in enumerate(inputs):
+        rank = ranks.setdefault(given.dispatch_group, len(ranks))
+        one = _prepare_one(given, (rank, position, 0, 0), codec, router, known)
+        if isinstance(one, Failure):
+            prepared.refused.append(one)
+        else:
+            prepared.steps.append(one)
+    prepared.steps.sort(key=lambda step: step.place)
+    return prepared
+
+
+def _prepare_one(given: BoundaryDispatchInput, place: Place, codec: PayloadCodec, router: Router, groups: frozenset[str]) -> Step | Failure:
+    route = router.find(given.target)
+    unreachable = None
+    if given.dispatch_group is None or given.dispatch_group not in groups:
+        unreachable = "the input names no dispatch group" if given.dispatch_group is None else "there is no such group"
+    elif route is None or route.group != given.dispatch_group:
+        unreachable = f"the group has no node '{given.target}'"
+    failure = Failure(place, place[1], "transport", "not_executed", given.dispatch_group, given.trace_id, given.reply_to, given.target)
+    if unreachable is not None or route is None:
+        failure.report = FailureReport(reason=unreachable, node=given.target, input_index=place[1])
+        return failure
+    where = f"input {place[1]} for node '{route.name}'"
+    try:
+        item = InputItem(
+            packed=codec.pack(given.payload),
+            target=route.name,
+            trace_id=given.trace_id,
+            reply_to=given.reply_to,
+            meta=codec.pack(given.meta) if given.meta else None,
+            source_group=given.source_group,
+            route_hop=given.route_hop,
+        )
+        refusal = route.refusal(item.packed.tag)
+        if refusal is None and item.header_size > _MAX_HEADER_BYTES:
+            refusal = f"its trace_id, reply_to and meta exceed {_MAX_HEADER_BYTES} bytes"
+        problem = None if refusal is None else f"{where}: {refusal}"
+    except PayloadError as error:
+        problem = f"{where} {error}"
+    else:
+        if problem is None:
+            return Step(place, place[1], route.group, item)
+    failure.category = "input"
+    failure.message = problem
+    failure.report = FailureReport(reason=problem, node=route.name, input_index=place[1])
+    return failure
+
+
+def refuse_all(inputs: Sequence[BoundaryDispatchInput], category: Category, reason: str) -> Prepared:
+    """The inputs of a call that cannot begin."""
+    return Prepared(
+        [],
+        [
+            Failure(
+                (0, position, 0, 0),
+                position,
+                category,
+                "not_executed",
+                given.dispatch_group,
+                given.trace_id,
+                given.reply_to,
+                given.target,
+                report=FailureReport(reason=reason, node=given.target, input_index=position),
+            )
+            for position, given in enumerate(inputs)
+        ],
+    )
+
+
+class BoundaryCall:
+    """The hops of one call."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        prepared: Prepared,
+        *,
+        run_id: str,
+        scenario_id: str,
+        on_error: Literal["raise", "collect"],
+        deadline: float,
+        max_frame_bytes: int,
+        next_id: Callable[[], str],
+    ) -> None:
+        self._engine = engine
+        self._pending = prepared.steps
+        self._run_id = run_id
+        self._scenario_id = scenario_id
+        self._raises = on_error == "raise"
+        self._on_error: Literal["raise", "collect"] = on_error
+        self._deadline = deadline
+        self._limit = max_frame_bytes
+        self._next_id = next_id
+        self._failures = list(prepared.refused)
+        self._outputs: list[Output] = []
+        self._reports: list[CommandReport] = []
+
+    async def run(self) -> Settled:
+        """Run all hops and conclude."""
+        # Under `raise` nothing is dispatched unless every input was accepted.
+        while self._pending and not (self._raises and self._failures):
+            released = self._release()
+            self._pending = sorted([*self._pending, *await self._hop(released)], key=lambda step: step.place)
+        return self.conclude()
+
+    def conclude(self) -> Settled:
+        """Everything that is terminal, in order. Under `raise` the first failure is raised as its error."""
+        if self._raises and self._failures:
+            raise self._error(min(self._failures, key=lambda failure: failure.place))
+        return sorted([*self._outputs, *self._failures], key=lambda settled: settled.place)
+
+    def _release(self) -> list[Step]:
+        """The steps that may go now: a stateful group waits until no group upstream of it has work left in this call."""
+        router = self._engine.router
+        working = {step.group for step in self._pending}
+        held = {group for group in working & router.stateful_groups if router.upstream(group) & working}
+        if held == working:  # stateful groups in a circle: the first in order goes on
+            held.discard(self._pending[0].group)
+        released = [step for step in self._pending if step.group not in held]
+        self._pending = [step for step in self._pending if step.group in held]
+        return released
+
+    async def _hop(self, steps: list[Step]) -> list[Step]:
+        """Run one batch per group, all groups at once; returns the steps that follow."""
+        batches: dict[str, list[Step]] = {}
+        for step in steps:
+            batches.setdefault(step.group, []).append(step)
+        parts = [part for batch in batches.values() for part in _cut(batch, self._limit)]
+        tickets: list[Ticket] = []
+        for part in parts:
+            ticket = self._engine.submit(self._command(part))
+            tickets.append(ticket)
+            if self._raises:
+                ticket.future.add_done_callback(lambda future: _withdraw_after_failure(future, tickets))
+        try:
+            outcomes = [await ticket.future for ticket in tickets]
+        except asyncio.CancelledError:
+            for ticket in tickets:
+                ticket.future.cancel()
+            raise
+        emitted: list[tuple[Step, Emission]] = []
+        for part, outcome in zip(parts, outcomes, strict=True):
+            self._reports.append(outcome.report)
+            if isinstance(outcome, Loss):
+                self._lost(part, outcome)
+            else:
+                emitted += self._answered(part, outcome)
+        emitted.sort(key=lambda pair: pair[0].place)
+        return [following for counter, (step, emission) in enumerate(emitted) for following in self._follow(step, emission, counter)]
+
+    def _command(self, part: list[Step]) -> Command:
+        return Command(
+            correlation_id=self._next_id(),
+            group=part[0].group,
+            run_id=self._run_id,
+            scenario_id=self._scenario_id,
+            on_error=self._on_error,
+            deadline=self._deadline,
+            items=[step.item for step in part],
+        )
+
+    def _answered(self, part: list[Step], answer: Answer) -> list[tuple[Step, Emission]]:
+        for failed in answer.failures:
+            failure = self._item_failure(part[failed.index], failed, answer.report)
+            # The traceback may quote what the node's exception quotes: it is for those who turn debugging on.
+            _logger.info("%s: %s", failure.sentence, failure.report.reason)
+            _logger.debug("traceback of node '%s':\n%s", failure.node, failure.report.detail)
+            self._failures.append(failure)
+        return [(part[emission.index], emission) for emission in answer.emissions]
+
+    def _item_failure(self, step: Step, failed: ItemFailure, report: CommandReport) -> Failure:
+        category, group, node, reason = failed.category, step.group, failed.node, failed.reason
+        delivery: Delivery = "executed" if failed.executed else "not_executed"
+        message = None
+        if category == "input" and step.emitter is not None:
+            # What a node gave does not fit the next one: that is the failure of the node that gave it.
+            category, delivery = "execution", "executed"
+            group, node = step.emitter
+            reason = f"output of node '{node}' does not fit: {failed.reason}"
+        elif category == "input":
+            message = f"input {step.root}: {reason}"
+        return Failure(
+            place=step.place,
+            root=step.root,
+            category=category,
+            delivery=delivery,
+            group=group,
+            trace_id=step.item.trace_id,
+            reply_to=step.item.reply_to,
+            node=node,
+            message=message,
+            correlation_id=report.correlation_id,
+            report=FailureReport(
+                reason=reason,
+                node=node,
+                input_index=step.root,
+                exception_type=failed.exception_type,
+                detail=failed.detail,
+                commands=(report,),
+            ),
+        )
+
+    def _lost(self, part: list[Step], loss: Loss) -> None:
+        _logger.info("%s: %s", handoff_sentence(loss.category, part[0].group), loss.reason)
+        for step in part:
+            self._failures.append(
+                Failure(
+                    place=step.place,
+                    root=step.root,
+                    category=loss.category,
+                    delivery=loss.report.delivery,
+                    group=step.group,
+                    trace_id=step.item.trace_id,
+                    reply_to=step.item.reply_to,
+                    correlation_id=loss.report.correlation_id,
+                    report=FailureReport(
+                        reason=loss.reason,
+                        exit_code=loss.exit_code,
+                        signal=loss.signal,
+                        stderr_tail=loss.stderr_tail,
+                        commands=(loss.report,),
+                    ),
+                )
+            )
+
+    def _follow(self, step: Step, emission: Emission, counter: int) -> list[Step]:
+        rank, position, hop, _ = step.place
+        if emission.terminal:
+            self._outputs.append(Output((rank, position, hop, counter), step, emission))
+            return []
+        item = step.item
+        return [
+            Step(
+                place=(rank, position, hop + 1, counter),
+                root=step.root,
+                group=route.group,
+                item=InputItem(
+                    packed=emission.packed,
+                    target=route.name,
+                    trace_id=item.trace_id if emission.trace_id is None else emission.trace_id,
+                    reply_to=item.reply_to if emission.reply_to is None else emission.reply_to,
+                    meta=emission.meta or item.meta,
+                    source_group=step.group,
+                    route_hop=hop + 1,
+                    steps=emission.steps,
+                ),
+                emitter=(step.group, emission.node),
+            )
+            for route in self._consumers(step.group, emission)
+        ]
+
+    def _consumers(self, source: str, emission: Emission) -> list[NodeRoute]:
+        router = self._engine.router
+        if emission.target is not None:
+            named = router.find(emission.target)
+            return [] if named is None else [named]
+        return [route for route in router.consumers(emission.packed.tag) if route.group != source]
+
+    def _error(self, first: Failure) -> BoundaryError | BoundaryInputError:
+        """The error of the whole call: the first failure, with the delivery of all its commands."""
+        deliveries = {report.delivery for report in self._reports}
+        delivery: Delivery = "not_executed"
+        if "maybe_executed" in deliveries:
+            delivery = "maybe_executed"
+        elif "executed" in deliveries:
+            delivery = "executed"
+        traces = dict.fromkeys(failure.trace_id for failure in sorted(self._failures, key=lambda failure: failure.place))
+        return _error(first, delivery, tuple(trace for trace in traces if trace is not None), tuple(self._reports))
+
+
+def _withdraw_after_failure(future: asyncio.Future[Outcome], tickets: list[Ticket]) -> None:
+    if future.cancelled():
+        return
+    outcome = future.result()
+    if isinstance(outcome, Loss) or outcome.failures:
+        for ticket in tickets:
+            ticket.withdraw("another command of the call had failed")
+
+
+def _cut(batch: list[Step], limit: int) -> Iterable[list[Step]]:
+    """Batches whose payloads stay within the limit of a frame; one item always goes."""
+    part: list[Step] = []
+    size = 0
+    for step in batch:
+        weight = step.item.packed.size + step.item.header_size
+        if part and size + weight > limit:
+            yield part
+            part, size = [], 0
+        part.append(step)
+        size += weight
+    yield part
+
+
+def _error(
+    failure: Failure, delivery: Delivery, trace_ids: tuple[str, ...], commands: tuple[CommandReport, ...]
+) -> BoundaryError | BoundaryInputError:
+    return boundary_error(
+        failure.category,
+        group=failure.group,
+        delivery=delivery,
+        message=failure.message,
+        trace_ids=trace_ids,
+        correlation_id=failure.correlation_id,
+        report=msgspec.structs.replace(failure.report, commands=commands),
+    )
+
+
+def finish(settled: Iterable[Output | Failure], codec: PayloadCodec) -> list[Finished]:
+    """Decode what a call gave. Failures become envelopes with a terminal event, as `collect` promises."""
+    return [_finish_failure(one) if isinstance(one, Failure) else _finish_output(one, codec) for one in settled]
+
+
+def _finish_failure(failure: Failure) -> Finished:
+    event = TerminalEvent(
+        status="timeout" if failure.category == "timeout" else "error",
+        error=failure.sentence,
+        failure=BoundaryFailure(failure.category, failure.delivery, failure.group, failure.node, failure.sentence),
+    )
+    traces = () if failure.trace_id is None else (failure.trace_id,)
+    error = _error(failure, failure.delivery, traces, failure.report.commands)
+    return Finished(failure.root, Envelope(event, failure.trace_id, None, failure.reply_to), error)
+
+
+def _finish_output(output: Output, codec: PayloadCodec) -> Finished:
+    emission, item = output.emission, output.step.item
+    trace_id = item.trace_id if emission.trace_id is None else emission.trace_id
+    reply_to = item.reply_to if emission.reply_to is None else emission.reply_to
+    meta = emission.meta or item.meta
+    try:
+        packed = emission.packed
+        payload: Any = codec.unpack(packed) if packed.tag is None or codec.knows(packed.tag) else codec.plain(packed)
+        decoded_meta = {} if meta is None else codec.plain(meta)
+    except PayloadError as error:
+        reason = f"output of node '{emission.node}' cannot be decoded here: {error}"
+    else:
+        if emission.status is not None:
+            payload = TerminalEvent(emission.status, payload, emission.error)
+        return Finished(output.step.root, Envelope(payload, trace_id, None, reply_to, decoded_meta, packed.tag))
+    return _finish_failure(
+        Failure(
+            place=output.place,
+            root=output.step.root,
+            category="execution",
+            delivery="executed",
+            group=output.step.group,
+            trace_id=trace_id,
+            reply_to=reply_to,
+            node=emission.node,
+            report=FailureReport(reason=reason, node=emission.node, input_index=output.step.root),
+        )
+    )

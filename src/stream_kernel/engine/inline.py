@@ -1,0 +1,371 @@
+"""The inline engines: the groups in this process, on the caller's event loop, for tests and for debugging.
+
+They run the same nodes through the same runner by the same routes. `inline` copies payloads where the process engine would encode them,
+so that nothing is shared; `inline_wire` encodes and decodes for real, and so finds what JSON cannot carry. What they cannot do is in
+their capabilities: a node that hangs hangs the loop, a node that crashes takes this process with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import os
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Literal
+
+from stream_kernel.config.model import ProcessGroupConfig, RuntimeConfig
+from stream_kernel.engine.base import (
+    Answer,
+    Capabilities,
+    Command,
+    Engine,
+    GroupSnapshot,
+    Loss,
+    Outcome,
+    PayloadCodec,
+    WorkerSnapshot,
+    cardinality_refusal,
+)
+from stream_kernel.errors import CommandReport, Delivery, PayloadError, WorkerBootstrapError
+from stream_kernel.nodes.registry import BuiltNode, build_nodes, enter_contexts
+from stream_kernel.nodes.runner import CallScope, GroupRunner
+from stream_kernel.observability.events import EventKind, LifecycleEvent
+from stream_kernel.observability.sinks import Sink
+from stream_kernel.protocol.codec import Codec
+from stream_kernel.routing.items import Emission, ItemFailure
+from stream_kernel.routing.packed import Packed
+from stream_kernel.routing.router import NodeRoute, Router
+from stream_kernel.routing.tags import type_tag
+
+__all__ = ["CopyCodec", "InlineEngine"]
+
+
+class CopyCodec:
+    """Packs by copying: the payload is nobody else's any more, but need not be JSON."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+
+    def pack(self, payload: Any) -> Packed:
+        return Packed(_copy(payload), self._codec.tag_of(payload))
+
+    def unpack(self, packed: Packed, wanted: str | None = None) -> Any:
+        if packed.tag is None and wanted is not None:
+            return self._codec.unpack(self._codec.pack(packed.data), wanted)
+        return _copy(packed.data)
+
+    def plain(self, packed: Packed) -> Any:
+        return _copy(packed.data) if packed.tag is None else self._codec.plain(self._codec.pack(packed.data))
+
+    def knows(self, tag: str | None) -> bool:
+        return self._codec.knows(tag)
+
+
+def _copy(payload: Any) -> Any:
+    try:
+        return copy.deepcopy(payload)
+    except Exception as error:  # noqa: BLE001  user classes decide what copying does
+        problem = PayloadError(f"cannot be copied ({type(error).__name__})")
+    raise problem
+
+
+class InlineTicket:
+    """A command on its way through an inline group."""
+
+    def __init__(self, command: Command, loop: asyncio.AbstractEventLoop) -> None:
+        self.command = command
+        self.future: asyncio.Future[Outcome] = loop.create_future()
+        self.entered = loop.time()
+        self.started: float | None = None
+
+    def withdraw(self, reason: str) -> None:
+        if self.started is None:
+            self.lose("transport", reason, "not_executed")
+
+    def settle(self, outcome: Outcome) -> None:
+        if not self.future.done():
+            self.future.set_result(outcome)
+
+    def lose(self, category: Literal["transport", "timeout"], reason: str, delivery: Delivery) -> None:
+        self.settle(Loss(category, reason, self.report(delivery, category)))
+
+    def report(self, delivery: Delivery, outcome: Literal["answered", "failed", "transport", "timeout"]) -> CommandReport:
+        now = asyncio.get_running_loop().time()
+        return CommandReport(
+            correlation_id=self.command.correlation_id,
+            group=self.command.group,
+            inputs=len(self.command.items),
+            delivery=delivery,
+            outcome=outcome,
+            worker_id=None if self.started is None else f"{self.command.group}#0",
+            pid=None if self.started is None else os.getpid(),
+            queued_seconds=(now if self.started is None else self.started) - self.entered,
+            executing_seconds=None if self.started is None else now - self.started,
+        )
+
+
+class _InlineGroup:
+    """The one worker of a group, in this process: one command at a time."""
+
+    def __init__(self, config: RuntimeConfig, group: ProcessGroupConfig, sink: Sink, *, wire: bool) -> None:
+        self.name = group.name
+        self.state = "stopped"
+        self.boot_error: WorkerBootstrapError | None = None
+        self.routes: list[NodeRoute] = []
+        self.generation = 0
+        self.answered = 0
+        self.waiting: dict[InlineTicket, asyncio.Task[None]] = {}
+        self.busy: InlineTicket | None = None
+        self._config = config
+        self._group = group
+        self._sink = sink
+        self._wire = wire
+        self._nodes: list[BuiltNode] = []
+        self._codec: Codec | None = None
+        self._runner: GroupRunner | None = None
+        self._turn = asyncio.Lock()
+        self._contexts = AsyncExitStack()
+
+    async def start(self) -> None:
+        if self.state in ("starting", "ready"):
+            return
+        self.state, self.boot_error = "starting", None
+        self.generation += 1
+        self._emit("worker_spawned")
+        config, group = self._config, self._group
+        try:
+            self._nodes = build_nodes(group=group.name, modules=config.modules_of(group), names=group.nodes, settings=config.nodes)
+            self.routes = [node.route for node in self._nodes]
+            refusal = cardinality_refusal(self.routes, group.workers)
+            if refusal is not None:
+                raise WorkerBootstrapError(f"group '{group.name}': {refusal}", group=group.name)
+            declared = {node.spec.name: (*node.spec.consumes, *node.spec.emits) for node in self._nodes}
+            self._codec = Codec.of_nodes(group.name, declared, max_bytes=config.execution_ipc.max_frame_bytes)
+            self._contexts = AsyncExitStack()
+            await enter_contexts(group.name, self._nodes, self._contexts)
+        except WorkerBootstrapError as error:
+            await self._contexts.aclose()
+            self.state, self.boot_error = "failed", error
+            self._emit("worker_failed", reason=str(error))
+            return
+        self.state = "ready"
+        self._emit("worker_ready")
+        if self.generation > 1:
+            self._emit("worker_restarted")
+
+    def route(self, router: Router) -> None:
+        """All groups are ready: the routes are known."""
+        assert self._codec is not None
+        self._runner = GroupRunner(
+            group=self.name,
+            worker_index=0,
+            nodes=self._nodes,
+            router=router,
+            carrier=self._codec if self._wire else CopyCodec(self._codec),
+            max_hops=self._config.execution_ipc.max_hops,
+        )
+        self._runner.watch_cancel(_is_being_cancelled)
+
+    def submit(self, command: Command) -> InlineTicket:
+        loop = asyncio.get_running_loop()
+        ticket = InlineTicket(command, loop)
+        if self.state != "ready":
+            ticket.lose("transport", f"the group is {self.state}", "not_executed")
+            return ticket
+        task = self.waiting[ticket] = loop.create_task(self._execute(ticket))
+        task.add_done_callback(lambda _: self.waiting.pop(ticket, None))
+        ticket.future.add_done_callback(lambda future: task.cancel() if future.cancelled() else None)
+        return ticket
+
+    async def close(self) -> None:
+        """Leave the nodes' contexts."""
+        if self.state in ("stopped", "failed"):
+            self.state = "stopped"
+            return
+        self._emit("worker_stopping")
+        self.state = "stopped"
+        try:
+            await self._contexts.aclose()
+        finally:
+            self._emit("worker_stopped", mode="graceful")
+
+    def snapshot(self) -> GroupSnapshot:
+        worker = WorkerSnapshot(
+            worker_id=f"{self.name}#0",
+            pid=os.getpid() if self.state == "ready" else None,
+            state=self.state,
+            generation=self.generation,
+            in_flight=0 if self.busy is None else 1,
+            requests=self.answered,
+            restarts=max(0, self.generation - 1),
+        )
+        queued = len(self.waiting) - worker.in_flight
+        return GroupSnapshot(name=self.name, state=self.state, queued=queued, workers=(worker,))
+
+    async def _execute(self, ticket: InlineTicket) -> None:
+        deadline = ticket.command.deadline
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout_at(deadline):
+                # A deadline of now gives no turn, even where nobody waits.
+                await asyncio.sleep(0) if deadline > loop.time() else await loop.create_future()
+                await self._turn.acquire()
+        except TimeoutError:
+            ticket.lose("timeout", "the deadline passed before the group was free", "not_executed")
+            return
+        try:
+            if not ticket.future.done():
+                await self._run(ticket, loop)
+        finally:
+            self.busy = None
+            self._turn.release()
+
+    async def _run(self, ticket: InlineTicket, loop: asyncio.AbstractEventLoop) -> None:
+        assert self._runner is not None
+        command = ticket.command
+        self.busy = ticket
+        ticket.started = loop.time()
+        outcomes: list[Emission | ItemFailure] = []
+
+        def take(outcome: list[Emission] | ItemFailure) -> None:
+            outcomes.extend(outcome if isinstance(outcome, list) else [outcome])
+
+        try:
+            async with asyncio.timeout_at(command.deadline):
+                failure = await self._runner.run_batch(
+                    command.items,
+                    CallScope(command.run_id, command.scenario_id, time.monotonic() + command.deadline - loop.time()),
+                    stop_at_failure=command.on_error == "raise",
+                    take=take,
+                    is_cancelled=lambda: loop.time() > command.deadline,
+                )
+        except TimeoutError:
+            ticket.lose("timeout", "an async node was cancelled at the deadline", "maybe_executed")
+            return
+        self.answered += 1
+        if loop.time() > command.deadline:
+            ticket.lose("timeout", "the nodes finished past the deadline; inline they cannot be stopped", "executed")
+        elif failure is not None:
+            report = ticket.report("executed" if failure.executed else "not_executed", "failed")
+            ticket.settle(Answer([], [failure], report))
+        else:
+            ticket.settle(
+                Answer(
+                    [outcome for outcome in outcomes if isinstance(outcome, Emission)],
+                    [outcome for outcome in outcomes if isinstance(outcome, ItemFailure)],
+                    ticket.report("executed", "answered"),
+                )
+            )
+
+    def _emit(self, kind: EventKind, *, mode: Literal["graceful"] | None = None, reason: str | None = None) -> None:
+        self._sink.emit(
+            LifecycleEvent(
+                kind=kind,
+                group=self.name,
+                worker_id=f"{self.name}#0",
+                generation=self.generation,
+                pid=os.getpid(),
+                mode=mode,
+                reason=reason,
+                time=time.time(),
+                monotonic=time.monotonic(),
+            )
+        )
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+class InlineEngine(Engine):
+    """Runs every group on the caller's event loop."""
+
+    def __init__(self, config: RuntimeConfig, sink: Sink) -> None:
+        super().__init__()
+        self._wire = config.bootstrap.mode == "inline_wire"
+        self.capabilities = Capabilities(kills=False, survives_crash=False, checks_payloads=self._wire, runs_parallel=False)
+        self._config = config
+        self._groups = {group.name: _InlineGroup(config, group, sink, wire=self._wire) for group in config.process_groups}
+
+    async def start(self, groups: Sequence[str]) -> None:
+        for name in groups:
+            await self._groups[name].start()
+        self._open_if_ready()
+
+    async def wait_ready(self) -> None:
+        for group in self._groups.values():
+            if group.boot_error is not None:
+                raise group.boot_error
+        if not self.is_open:
+            await asyncio.get_running_loop().create_future()  # until the caller's timeout: nobody has started the rest
+
+    def codec(self, classes: Sequence[type]) -> PayloadCodec:
+        known = [cls for cls in classes if type_tag(cls) in self.router.tags]
+        codec = Codec(known, tags=self.router.tags, max_bytes=self._config.execution_ipc.max_frame_bytes)
+        return codec if self._wire else CopyCodec(codec)
+
+    def submit(self, command: Command) -> InlineTicket:
+        return self._groups[command.group].submit(command)
+
+    def abandon(self, reason: str) -> None:
+        for group in self._groups.values():
+            for ticket, task in list(group.waiting.items()):
+                ticket.lose("transport", reason, "not_executed" if ticket.started is None else "maybe_executed")
+                task.cancel()
+
+    async def stop(self, groups: Sequence[str], deadline: float) -> None:
+        chosen = [self._groups[name] for name in groups]
+        tasks = [task for group in chosen for task in group.waiting.values()]
+        if tasks:
+            timeout = max(0.0, deadline - asyncio.get_running_loop().time())
+            _, running = await asyncio.wait(tasks, timeout=timeout)
+            if running:
+                names = ", ".join(group.name for group in chosen if group.waiting)
+                raise TimeoutError(f"groups did not end within the grace: {names}")
+        for group in chosen:
+            await group.close()
+        self._close_if_stopped()
+
+    async def kill(self, groups: Sequence[str]) -> None:
+        chosen = [self._groups[name] for name in groups]
+        for group in chosen:
+            for ticket, task in list(group.waiting.items()):
+                ticket.lose("transport", "the group was terminated", "not_executed" if ticket.started is None else "maybe_executed")
+                task.cancel()
+        await self.stop(groups, asyncio.get_running_loop().time() + 1.0)
+
+    def kill_now(self) -> None:
+        self.abandon("the supervisor was closed by force")
+
+    async def restart(self, group: str) -> None:
+        chosen = self._groups[group]
+        await self.stop([group], asyncio.get_running_loop().time() + self._stop_timeout(group))
+        await self.start([group])
+        if chosen.boot_error is not None:
+            raise chosen.boot_error
+        if self.is_open:
+            chosen.route(self.router)
+
+    def snapshot(self) -> tuple[GroupSnapshot, ...]:
+        return tuple(group.snapshot() for group in self._groups.values())
+
+    def _stop_timeout(self, name: str) -> float:
+        group = self._config.group(name)
+        assert group is not None
+        return group.stop_timeout_seconds
+
+    def _open_if_ready(self) -> None:
+        if not self.is_open and all(group.state == "ready" for group in self._groups.values()):
+            self.router = Router(route for group in self._groups.values() for route in group.routes)
+            self.is_open = True
+        if self.is_open:
+            for group in self._groups.values():
+                if group.state == "ready":
+                    group.route(self.router)
+
+    def _close_if_stopped(self) -> None:
+        if all(group.state == "stopped" for group in self._groups.values()):
+            self.is_open = False

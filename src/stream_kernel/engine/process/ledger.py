@@ -1,0 +1,106 @@
+"""What one worker owes: the commands it was given and has not answered, and who still waits for them.
+
+`pending` holds the callers that wait; reply, deadline, death and cancel each pop an entry, and whoever gets it settles the call.
+`owed` holds what the worker still has to answer; an entry leaves it by its reply or by the death of the worker only.
+"""
+
+from __future__ import annotations
+
+from stream_kernel.engine.process.child import ExitStatus
+from stream_kernel.engine.process.ticket import Ticket
+from stream_kernel.errors import ProtocolViolation
+from stream_kernel.protocol.columns import outputs_from_columns
+from stream_kernel.protocol.messages import ExecuteBoundaryError, ExecuteBoundaryResult
+from stream_kernel.routing.items import Emission, ItemFailure
+
+__all__ = ["Ledger"]
+
+
+class Ledger:
+    """The commands of one incarnation of a worker."""
+
+    def __init__(self) -> None:
+        self._pending: dict[str, Ticket] = {}
+        self._owed: dict[str, Ticket] = {}
+        self._parts: list[Emission | ItemFailure] = []
+        self.answered = 0
+        self.late_replies = 0
+
+    def __len__(self) -> int:
+        return len(self._owed)
+
+    def enter(self, ticket: Ticket) -> None:
+        """The worker is given a command."""
+        self._pending[ticket.command.correlation_id] = self._owed[ticket.command.correlation_id] = ticket
+
+    def cancel(self, ticket: Ticket) -> bool:
+        """The caller has gone; True when it was still waiting."""
+        return self._pending.pop(ticket.command.correlation_id, None) is not None
+
+    def owes(self, ticket: Ticket) -> bool:
+        """Whether the worker has not answered this command."""
+        return ticket.command.correlation_id in self._owed
+
+    def expire(self, ticket: Ticket) -> None:
+        """The deadline has passed: whatever comes from now on is late."""
+        if self._pending.pop(ticket.command.correlation_id, None) is not None:
+            ticket.lose("timeout", "a command passed its deadline")
+
+    def receive(self, reply: ExecuteBoundaryResult | ExecuteBoundaryError) -> bool:
+        """Take a reply or a part of one; True when it was the last. Raises `ProtocolViolation` for one that cannot be."""
+        if isinstance(reply, ExecuteBoundaryError):
+            self._parts = [reply.failure()]  # parts that came before are void
+        else:
+            self._parts += _rows(reply)
+        ticket = self._owed[reply.correlation_id]
+        if any(not 0 <= part.index < len(ticket.command.items) for part in self._parts):
+            raise ProtocolViolation("a reply names an input that the command did not have")
+        if isinstance(reply, ExecuteBoundaryResult) and reply.more:
+            return False
+        parts, self._parts = self._parts, []
+        del self._owed[reply.correlation_id]
+        ticket.disarm()
+        self.answered += 1
+        if self._pending.pop(reply.correlation_id, None) is None:
+            self.late_replies += 1
+        else:
+            ticket.answer(
+                [part for part in parts if isinstance(part, Emission)],
+                [part for part in parts if isinstance(part, ItemFailure)],
+                reply.executing_ms / 1000,
+                failed=isinstance(reply, ExecuteBoundaryError),
+            )
+        return True
+
+    def abandon(self, reason: str) -> None:
+        """Fail those that wait, as transport; the worker still owes its answers."""
+        for ticket in self._pending.values():
+            ticket.lose("transport", reason)
+        self._pending.clear()
+
+    def close(self, status: ExitStatus, reason: str, stderr_tail: tuple[str, ...]) -> None:
+        """The worker is dead: nothing will come any more."""
+        for ticket in self._owed.values():
+            ticket.disarm()
+        for ticket in self._pending.values():
+            ticket.lose(
+                "timeout" if ticket.expired else "transport",
+                reason,
+                exit_code=status.exit_code,
+                signal=status.signal,
+                stderr_tail=stderr_tail,
+            )
+        self._owed.clear()
+        self._pending.clear()
+        self._parts.clear()
+
+
+def _rows(reply: ExecuteBoundaryResult) -> list[Emission | ItemFailure]:
+    try:
+        return [
+            *outputs_from_columns(reply.terminal_outputs, terminal=True),
+            *outputs_from_columns(reply.outputs, terminal=False),
+        ]
+    except ValueError as error:
+        problem = str(error)
+    raise ProtocolViolation(problem)

@@ -1,0 +1,140 @@
+"""The process engine: all groups of a configuration, the gate in front of them, and their end."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterable, Sequence
+
+from stream_kernel.config.model import RuntimeConfig
+from stream_kernel.engine.base import Capabilities, Command, Engine, GroupSnapshot
+from stream_kernel.engine.process.environment import main_module
+from stream_kernel.engine.process.group import WorkerGroup
+from stream_kernel.engine.process.ticket import Ticket
+from stream_kernel.errors import ConfigurationError
+from stream_kernel.observability.sinks import Sink
+from stream_kernel.protocol.codec import Codec
+from stream_kernel.routing.router import Router
+from stream_kernel.routing.tags import type_tag
+
+__all__ = ["ProcessEngine"]
+
+
+class ProcessEngine(Engine):
+    """Runs every group in worker processes of its own."""
+
+    capabilities = Capabilities(kills=True, survives_crash=True, checks_payloads=True, runs_parallel=True)
+
+    def __init__(self, config: RuntimeConfig, sink: Sink) -> None:
+        if sys.platform == "win32":
+            raise ConfigurationError("bootstrap.mode = 'process_supervisor' needs Linux or macOS; 'inline' runs on Windows too")
+        for group in config.process_groups:
+            main_module(config, group)  # refuses what no worker could import
+        super().__init__()
+        self._config = config
+        self._groups = {group.name: WorkerGroup(config, group, sink, self._on_change) for group in config.process_groups}
+        self._waiters: list[asyncio.Future[None]] = []
+
+    async def start(self, groups: Sequence[str]) -> None:
+        chosen = [self._groups[name] for name in groups]
+        for group in chosen:
+            if group.state in ("stopped", "failed"):
+                await group.gone()
+            group.start()
+        for group in chosen:
+            await group.launched()
+        self._raise_boot_error()
+
+    async def wait_ready(self) -> None:
+        while not (self.is_open and all(group.state == "ready" for group in self._groups.values())):
+            self._raise_boot_error()
+            await self._change()
+
+    def codec(self, classes: Sequence[type]) -> Codec:
+        known = [cls for cls in classes if type_tag(cls) in self.router.tags]
+        return Codec(known, tags=self.router.tags, max_bytes=self._config.execution_ipc.max_frame_bytes)
+
+    def submit(self, command: Command) -> Ticket:
+        return self._groups[command.group].submit(command)
+
+    def abandon(self, reason: str) -> None:
+        for group in self._groups.values():
+            group.abandon(reason)
+
+    async def stop(self, groups: Sequence[str], deadline: float) -> None:
+        chosen = [self._groups[name] for name in groups]
+        for group in chosen:
+            group.stop()
+        await _all_gone(chosen, deadline)
+        running = [worker for group in chosen for worker in group.running()]
+        if running:
+            raise TimeoutError(f"workers did not end within the grace: {', '.join(running)}")
+        self._mark_stopped(chosen)
+
+    async def kill(self, groups: Sequence[str]) -> None:
+        chosen = [self._groups[name] for name in groups]
+        for group in chosen:
+            group.kill("the group was terminated by force")
+        await _all_gone(chosen, None)
+        self._mark_stopped(chosen)
+
+    def kill_now(self) -> None:
+        for group in self._groups.values():
+            group.kill("the supervisor was closed by force")
+
+    async def restart(self, group: str) -> None:
+        chosen = self._groups[group]
+        chosen.stop()
+        await _all_gone([chosen], asyncio.get_running_loop().time() + chosen.config.stop_timeout_seconds)
+        chosen.kill("it did not end within its stop timeout")
+        await chosen.gone()
+        chosen.mark_stopped()
+        await self.start([group])
+        while chosen.state == "starting":
+            await self._change()
+        self._raise_boot_error()
+
+    def snapshot(self) -> tuple[GroupSnapshot, ...]:
+        return tuple(group.snapshot() for group in self._groups.values())
+
+    def _mark_stopped(self, groups: Iterable[WorkerGroup]) -> None:
+        for group in groups:
+            group.mark_stopped()
+        if all(group.state == "stopped" for group in self._groups.values()):
+            self.is_open = False
+            for group in self._groups.values():
+                group.forget()
+
+    def _on_change(self, changed: WorkerGroup) -> None:
+        if not self.is_open and all(group.state == "ready" for group in self._groups.values()):
+            routes = tuple(node for group in self._groups.values() for node in group.nodes)
+            self.router = Router(routes)
+            self.is_open = True
+            for group in self._groups.values():
+                group.start_work(routes)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _change(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    def _raise_boot_error(self) -> None:
+        for group in self._groups.values():
+            if group.boot_error is not None:
+                raise group.boot_error
+
+
+async def _all_gone(groups: Sequence[WorkerGroup], deadline: float | None) -> None:
+    """Wait until no worker of `groups` is left, or until `deadline`."""
+    loop = asyncio.get_running_loop()
+    waiting = [loop.create_task(group.gone()) for group in groups]
+    try:
+        await asyncio.wait(waiting, timeout=None if deadline is None else max(0.0, deadline - loop.time()))
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)

@@ -1,0 +1,240 @@
+"""Every error of stream_kernel, and what a failed call reports about itself.
+
+The tree::
+
+    StreamKernelError
+    ├── ConfigurationError          (ValueError)       the configuration cannot work; names the file and the key path
+    ├── UsageError                  (RuntimeError)     the supervisor was called from a place it cannot serve
+    ├── WorkerBootstrapError        (RuntimeError)     a worker could not start; names group, module, node and cause
+    ├── PayloadError                (ValueError)       a value that cannot cross a boundary unchanged; names the path
+    ├── ProtocolViolation                              a peer broke the wire protocol
+    ├── BoundaryInputError          (ValueError)       the input of a call was refused; no node ran for it
+    ├── BoundaryError                                  one of the three categories of a failed call:
+    │   ├── BoundaryTransportError  (ConnectionError)  the work could not be handed over, or its worker was lost
+    │   ├── BoundaryTimeoutError    (TimeoutError)     the deadline passed
+    │   └── BoundaryExecutionError  (RuntimeError)     the node failed
+    └── RuntimeWorkerFailedError    (RuntimeError)     the three categories as one type, for runtimes that want one
+
+The text of a boundary error is one fixed sentence; what happened in detail is in `report`, never in the text, so that no payload,
+setting or exception text of a node reaches a log by accident.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+__all__ = [
+    "BoundaryError",
+    "BoundaryExecutionError",
+    "BoundaryInputError",
+    "BoundaryTimeoutError",
+    "BoundaryTransportError",
+    "Category",
+    "CommandReport",
+    "ConfigurationError",
+    "Delivery",
+    "FailureReport",
+    "PayloadError",
+    "ProtocolViolation",
+    "RuntimeWorkerFailedError",
+    "StreamKernelError",
+    "UsageError",
+    "WorkerBootstrapError",
+    "boundary_error",
+    "handoff_sentence",
+]
+
+Category = Literal["transport", "timeout", "execution", "input"]
+Delivery = Literal["not_executed", "executed", "maybe_executed"]
+
+
+class CommandReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one command (one frame to one worker) of a call. Times are seconds."""
+
+    correlation_id: str
+    group: str
+    inputs: int
+    """How many inputs the command carried."""
+    delivery: Delivery
+    outcome: Literal["answered", "failed", "transport", "timeout", "withdrawn"]
+    worker_id: str | None = None
+    pid: int | None = None
+    generation: int | None = None
+    queued_seconds: float = 0.0
+    """From hand-over to the group until a worker took the command (or until the end, when none did)."""
+    executing_seconds: float | None = None
+    """In node code, as the worker measured it; None when it did not answer."""
+    wire_seconds: float | None = None
+    """The rest of the time between taking the command and having its reply: encoding, pipes, decoding."""
+
+
+class FailureReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a call failed: the details that the error's text leaves out. Any field may be None when it is not known."""
+
+    reason: str | None = None
+    """One clean sentence or word, free of payloads and of texts from node code."""
+    node: str | None = None
+    input_index: int | None = None
+    """Position in the `inputs` of the call."""
+    exception_type: str | None = None
+    detail: str | None = None
+    """Traceback of the node as text. It may quote what the node's exception quotes: treat it as confidential."""
+    exit_code: int | None = None
+    signal: str | None = None
+    stderr_tail: tuple[str, ...] = ()
+    """The last lines that the worker wrote to stderr, control characters escaped."""
+    commands: tuple[CommandReport, ...] = ()
+
+
+class StreamKernelError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ConfigurationError(StreamKernelError, ValueError):
+    """The configuration cannot work. The text names the file, where there is one, and the path of the key."""
+
+
+class UsageError(StreamKernelError, RuntimeError):
+    """A supervisor was used where it cannot work: the sync one in a running event loop, or any after a fork."""
+
+
+class WorkerBootstrapError(StreamKernelError, RuntimeError):
+    """A worker could not be started. `detail` holds its traceback as text, which may quote settings."""
+
+    def __init__(self, message: str, *, group: str | None = None, detail: str | None = None) -> None:
+        super().__init__(message)
+        self.group = group
+        self.detail = detail
+
+
+class PayloadError(StreamKernelError, ValueError):
+    """A value that JSON would change or that its class does not allow. `path` leads to it, starting with `$`."""
+
+    def __init__(self, reason: str, path: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.path = path
+
+    def below(self, step: str) -> PayloadError:
+        """The same error, seen from one container further out."""
+        self.path = step + self.path
+        return self
+
+    def __str__(self) -> str:
+        path = self.path if len(self.path) <= 120 else f"{self.path[:60]} … {self.path[-40:]}"
+        return f"at ${path}: {self.reason}"
+
+
+class ProtocolViolation(StreamKernelError):
+    """The peer sent what the protocol forbids; the session is over. The text never quotes the bytes."""
+
+
+class _CallFailure(StreamKernelError):
+    """What every failure of a call carries besides its text."""
+
+    category: Category
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        delivery: Delivery = "not_executed",
+        group: str | None = None,
+        trace_ids: tuple[str, ...] = (),
+        correlation_id: str | None = None,
+        report: FailureReport | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.delivery: Delivery = delivery
+        self.group = group
+        self.trace_ids = trace_ids
+        self.correlation_id = correlation_id
+        self.report = report if report is not None else FailureReport()
+
+
+class BoundaryInputError(_CallFailure, ValueError):
+    """An input cannot be handed over as it is: not representable, too large, or not what the node consumes."""
+
+    category: Category = "input"
+
+
+class BoundaryError(_CallFailure):
+    """A call failed. `delivery` says whether node code ran for it."""
+
+
+class BoundaryTransportError(BoundaryError, ConnectionError):
+    """The work could not be handed over, or the worker was lost while it had it."""
+
+    category: Category = "transport"
+
+
+class BoundaryTimeoutError(BoundaryError, TimeoutError):
+    """The deadline of the call passed. Where its work was running, the worker that ran it has been killed."""
+
+    category: Category = "timeout"
+
+
+class BoundaryExecutionError(BoundaryError, RuntimeError):
+    """The node raised, or gave an output that cannot go on."""
+
+    category: Category = "execution"
+
+
+class RuntimeWorkerFailedError(StreamKernelError, RuntimeError):
+    """A worker group failed a runtime: transport, timeout and execution as one type. `category` tells which."""
+
+    def __init__(self, message: str, *, category: Category, group: str, delivery: Delivery) -> None:
+        super().__init__(message)
+        self.category: Category = category
+        self.group = group
+        self.delivery: Delivery = delivery
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_runtime_error, (str(self), self.category, self.group, self.delivery)
+
+
+def _rebuild_runtime_error(message: str, category: Category, group: str, delivery: Delivery) -> RuntimeWorkerFailedError:
+    return RuntimeWorkerFailedError(message, category=category, group=group, delivery=delivery)
+
+
+_VERBS: dict[Category, str] = {
+    "transport": "transport failed",
+    "timeout": "timed out",
+    "execution": "failed",
+    "input": "refused an input",
+}
+
+_CLASSES: dict[Category, type[BoundaryTransportError | BoundaryTimeoutError | BoundaryExecutionError | BoundaryInputError]] = {
+    "transport": BoundaryTransportError,
+    "timeout": BoundaryTimeoutError,
+    "execution": BoundaryExecutionError,
+    "input": BoundaryInputError,
+}
+
+
+def handoff_sentence(category: Category, group: str | None) -> str:
+    """The one fixed sentence for a failure of `category` in `group`."""
+    return f"remote handoff {_VERBS[category]} for group '{group}'"
+
+
+def boundary_error(
+    category: Category,
+    *,
+    group: str | None,
+    delivery: Delivery,
+    message: str | None = None,
+    trace_ids: tuple[str, ...] = (),
+    correlation_id: str | None = None,
+    report: FailureReport | None = None,
+) -> BoundaryTransportError | BoundaryTimeoutError | BoundaryExecutionError | BoundaryInputError:
+    """Build (not raise) the error of `category`; `message` is for `input` only, whose text names node and path."""
+    return _CLASSES[category](
+        message or handoff_sentence(category, group),
+        delivery=delivery,
+        group=group,
+        trace_ids=trace_ids,
+        correlation_id=correlation_id,
+        report=report,
+    )

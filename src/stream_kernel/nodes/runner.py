@@ -1,0 +1,309 @@
+"""Runs one input through a group: the node it names, and depth first every node of the group that its outputs lead to.
+
+The same code serves the worker and the inline engine. It is written as coroutines; where no node is async they never suspend, and
+the worker drives them without an event loop. What differs is the `Carrier`: how a payload is made unchangeable and read again.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from types import AsyncGeneratorType, GeneratorType
+from typing import Any, Protocol
+
+import msgspec
+
+from stream_kernel.errors import PayloadError
+from stream_kernel.nodes.context import NodeContext
+from stream_kernel.nodes.registry import BuiltNode
+from stream_kernel.routing.envelope import Envelope, TerminalEvent
+from stream_kernel.routing.items import Emission, InputItem, ItemFailure
+from stream_kernel.routing.packed import Packed
+from stream_kernel.routing.router import NodeRoute, Router
+
+__all__ = ["CallScope", "Carrier", "GroupRunner"]
+
+_DETAIL_LIMIT = 16_384
+
+
+class Carrier(Protocol):
+    """Makes payloads unchangeable and reads them again; both raise `PayloadError`."""
+
+    def pack(self, payload: Any) -> Packed: ...
+
+    def unpack(self, packed: Packed, wanted: str | None = None) -> Any: ...
+
+
+class CallScope(msgspec.Struct, frozen=True):
+    """What the items of one command share. `deadline` is a point on `time.monotonic()`."""
+
+    run_id: str
+    scenario_id: str
+    deadline: float | None
+
+
+class _Failed(Exception):
+    """A node failed: unwinds the chain of its item."""
+
+    def __init__(self, node: str, reason: str, error: BaseException | None = None) -> None:
+        super().__init__(reason)
+        self.node = node
+        self.reason = reason
+        self.exception_type = None if error is None else type(error).__name__
+        self.detail = None if error is None else "".join(traceback.format_exception(error))[-_DETAIL_LIMIT:]
+
+
+class _Trail(msgspec.Struct):
+    """What one message in a chain inherits."""
+
+    index: int
+    trace_id: str | None
+    reply_to: str | None
+    meta: Packed | None
+    steps: int
+    own_trace_id: str | None = None
+    own_reply_to: str | None = None
+    own_meta: Packed | None = None
+
+
+class _Sending(msgspec.Struct):
+    """An output that has been packed and routed, and goes to nobody yet."""
+
+    emission: Emission | None
+    local: tuple[tuple[BuiltNode, Any], ...]
+    trail: _Trail
+
+
+class GroupRunner:
+    """The nodes of one group and the way between them."""
+
+    def __init__(
+        self, *, group: str, worker_index: int, nodes: Iterable[BuiltNode], router: Router, carrier: Carrier, max_hops: int
+    ) -> None:
+        self._group = group
+        self._worker_index = worker_index
+        self._nodes: Mapping[str, BuiltNode] = {node.spec.name: node for node in nodes}
+        self._router = router
+        self._carrier = carrier
+        self._max_hops = max_hops
+        self._is_own_cancel: Callable[[], bool] = lambda: False
+
+    def watch_cancel(self, is_own_cancel: Callable[[], bool]) -> None:
+        """Tell what a `CancelledError` in an async node means: True lets it pass, since the task around it is being cancelled."""
+        self._is_own_cancel = is_own_cancel
+
+    def _load(self, index: int, item: InputItem) -> Any:
+        """The message of an input item; an `ItemFailure` of category `input` when it does not fit its node."""
+        node = self._nodes.get(item.target)
+        if node is None:
+            return self._refused(index, item, f"node '{item.target}' is not in group '{self._group}'")
+        refusal = node.route.refusal(item.packed.tag)
+        if refusal is not None:
+            return self._refused(index, item, refusal)
+        try:
+            return self._unpack(node.route, item.packed)
+        except PayloadError as error:
+            return self._refused(index, item, f"input for node '{item.target}' {error}")
+
+    async def run_batch(
+        self,
+        items: Sequence[InputItem],
+        scope: CallScope,
+        *,
+        stop_at_failure: bool,
+        take: Callable[[list[Emission] | ItemFailure], None],
+        is_cancelled: Callable[[], bool],
+    ) -> ItemFailure | None:
+        """Run items in order; `take` gets what each one gave. Returns the failure that ended the batch, or None.
+
+        All are decoded before the first node runs: an input that does not fit must not leave half a batch done.
+        """
+        loaded = [self._load(index, item) for index, item in enumerate(items)]
+        if stop_at_failure:
+            refused = next((message for message in loaded if isinstance(message, ItemFailure)), None)
+            if refused is not None:
+                return refused
+        for index, (item, message) in enumerate(zip(items, loaded, strict=True)):
+            if is_cancelled():
+                return ItemFailure(index, "transport", "cancelled by the caller", None, index > 0)
+            outcome = message if isinstance(message, ItemFailure) else await self._run(index, item, message, scope)
+            if stop_at_failure and isinstance(outcome, ItemFailure):
+                return outcome
+            take(outcome)
+        return None
+
+    async def _run(self, index: int, item: InputItem, message: Any, scope: CallScope) -> list[Emission] | ItemFailure:
+        """The chain of one item: its emissions, in order, or its failure (then its emissions are dropped)."""
+        emissions: list[Emission] = []
+        trail = _Trail(index, item.trace_id, item.reply_to, item.meta, item.steps)
+        try:
+            await self._visit(self._nodes[item.target], message, trail, scope, emissions)
+        except _Failed as failed:
+            return ItemFailure(index, "execution", failed.reason, failed.node, True, failed.exception_type, failed.detail)
+        return emissions
+
+    async def _visit(self, node: BuiltNode, message: Any, trail: _Trail, scope: CallScope, out: list[Emission]) -> None:
+        name = node.spec.name
+        context = NodeContext(
+            trace_id=trail.trace_id,
+            reply_to=trail.reply_to,
+            run_id=scope.run_id,
+            scenario_id=scope.scenario_id,
+            group=self._group,
+            worker_index=self._worker_index,
+            node=name,
+            meta=None if trail.meta is None else self._carrier.unpack(trail.meta),
+            deadline=scope.deadline,
+        )
+        try:
+            result = node.call(message, context)
+            if node.is_async and type(result) is not AsyncGeneratorType:
+                result = await result
+        except BaseException as error:  # noqa: BLE001  user code: whatever it raises, SystemExit included, is this item's failure
+            raise self._raised(name, error) from None
+        kind = type(result)
+        if kind is GeneratorType or kind is AsyncGeneratorType:
+            await self._stream(node, result, trail, scope, out)
+            return
+        outputs = result if kind is list or kind is tuple else (result,)
+        # All are packed before the first goes on: the next node must not change what this one has returned.
+        for sending in [self._pack(node, output, trail) for output in outputs if output is not None]:
+            await self._forward(sending, scope, out)
+
+    async def _stream(self, node: BuiltNode, produced: Any, trail: _Trail, scope: CallScope, out: list[Emission]) -> None:
+        outputs = _Outputs(produced)
+        try:
+            while True:
+                try:
+                    output = await anext(outputs)
+                except StopAsyncIteration:
+                    return
+                except BaseException as error:  # noqa: BLE001  user code
+                    raise self._raised(node.spec.name, error) from None
+                if output is not None:
+                    await self._forward(self._pack(node, output, trail), scope, out)
+        finally:
+            try:
+                await outputs.close()
+            except BaseException as error:  # noqa: BLE001  user code: what follows a yield
+                raise self._raised(node.spec.name, error) from None
+
+    def _raised(self, name: str, error: BaseException) -> BaseException:
+        if isinstance(error, _Failed) or self._is_own_cancel():
+            return error
+        return _Failed(name, f"node '{name}' raised {type(error).__name__}", _without_kernel_frames(error))
+
+    def _pack(self, node: BuiltNode, output: Any, trail: _Trail) -> _Sending:
+        name = node.spec.name
+        envelope = output if isinstance(output, Envelope) else Envelope(output)
+        event = envelope.payload if isinstance(envelope.payload, TerminalEvent) else None
+        try:
+            packed = self._carrier.pack(envelope.payload if event is None else event.payload)
+            meta = self._carrier.pack(envelope.meta) if envelope.meta else None
+        except PayloadError as error:
+            raise _Failed(name, f"output of node '{name}' {error}") from None
+        if packed.tag is not None and packed.tag not in node.route.emits:
+            raise _Failed(name, f"node '{name}' gave a {packed.tag}, which is not in its emits")
+        following = _Trail(
+            trail.index,
+            _first(envelope.trace_id, trail.trace_id),
+            _first(envelope.reply_to, trail.reply_to),
+            meta or trail.meta,
+            trail.steps + 1,
+            _first(envelope.trace_id, trail.own_trace_id),
+            _first(envelope.reply_to, trail.own_reply_to),
+            meta or trail.own_meta,
+        )
+        if event is not None and envelope.target is not None:
+            raise _Failed(name, f"node '{name}' gave a TerminalEvent a target: it ends the chain")
+        routes = () if event is not None else self._routes(node, envelope, packed)
+        if routes and following.steps >= self._max_hops:
+            raise _Failed(name, f"the chain exceeds max_hops = {self._max_hops} steps at node '{name}'")
+        local = tuple((self._nodes[route.name], self._fitting(name, route, packed)) for route in routes if self._is_local(route))
+        emission = None
+        if len(local) < len(routes) or not routes:
+            emission = Emission(
+                index=trail.index,
+                node=name,
+                packed=packed,
+                terminal=not routes,
+                target=envelope.target,
+                trace_id=following.own_trace_id,
+                reply_to=following.own_reply_to,
+                meta=following.own_meta,
+                steps=following.steps,
+                status=None if event is None else event.status,
+                error=None if event is None else event.error,
+            )
+        return _Sending(emission, local, following)
+
+    def _routes(self, node: BuiltNode, envelope: Envelope, packed: Packed) -> tuple[NodeRoute, ...]:
+        target = envelope.target
+        if target is None:
+            return self._router.consumers(packed.tag)
+        name = node.spec.name
+        route = self._router.find(target)
+        if route is None:
+            raise _Failed(name, f"node '{name}' names the target '{target}', which no group has")
+        if route.group in self._router.stateful_groups and target not in node.spec.sends_to:
+            raise _Failed(name, f"node '{name}' names '{target}' of the stateful group '{route.group}', which its sends_to does not list")
+        refusal = route.refusal(packed.tag)
+        if refusal is not None:
+            raise _Failed(name, f"output of node '{name}' does not fit: {refusal}")
+        return (route,)
+
+    def _fitting(self, name: str, route: NodeRoute, packed: Packed) -> Any:
+        try:
+            return self._unpack(route, packed)
+        except PayloadError as error:
+            raise _Failed(name, f"output of node '{name}' does not fit node '{route.name}' {error}") from None
+
+    async def _forward(self, sending: _Sending, scope: CallScope, out: list[Emission]) -> None:
+        if sending.emission is not None:
+            out.append(sending.emission)
+        for node, message in sending.local:
+            await self._visit(node, message, sending.trail, scope, out)
+
+    def _is_local(self, route: NodeRoute) -> bool:
+        return route.group == self._group
+
+    def _unpack(self, route: NodeRoute, packed: Packed) -> Any:
+        wanted = route.consumes[0] if packed.tag is None and route.consumes else None
+        return self._carrier.unpack(packed, wanted)
+
+    def _refused(self, index: int, item: InputItem, reason: str) -> ItemFailure:
+        return ItemFailure(index, "input", reason, item.target, executed=False)
+
+
+class _Outputs(AsyncIterator[Any]):
+    """The outputs of a generator, async or not, one at a time."""
+
+    def __init__(self, produced: Any) -> None:
+        self._produced = produced
+        self._is_async = type(produced) is AsyncGeneratorType
+
+    async def __anext__(self) -> Any:
+        if self._is_async:
+            return await anext(self._produced)
+        try:
+            return next(self._produced)
+        except StopIteration:
+            pass
+        raise StopAsyncIteration
+
+    async def close(self) -> None:
+        if self._is_async:
+            await self._produced.aclose()
+        else:
+            self._produced.close()
+
+
+def _first(own: str | None, inherited: str | None) -> str | None:
+    return inherited if own is None else own
+
+
+def _without_kernel_frames(error: BaseException) -> BaseException:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return error.with_traceback(trace)

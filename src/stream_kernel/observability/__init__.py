@@ -1,0 +1,1 @@
+"""Records of what happened to workers, and where they go."""

@@ -1,0 +1,63 @@
+"""Where events go. A sink that raises is logged once and breaks nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import Protocol
+
+from stream_kernel.observability.events import LifecycleEvent
+
+__all__ = ["EventHub", "LoggingSink", "Sink"]
+
+_LEVELS = {"worker_failed": logging.WARNING}
+
+
+class Sink(Protocol):
+    """Anything that takes events. `emit` is called on the supervisor's loop and must not block."""
+
+    def emit(self, event: LifecycleEvent) -> None: ...
+
+
+class LoggingSink:
+    """Writes events to the logger `stream_kernel.lifecycle`."""
+
+    def __init__(self) -> None:
+        self._logger = logging.getLogger("stream_kernel.lifecycle")
+
+    def emit(self, event: LifecycleEvent) -> None:
+        level = _LEVELS.get(event.kind, logging.INFO)
+        self._logger.log(
+            level,
+            "%s %s generation %d pid %s%s%s",
+            event.kind,
+            event.worker_id,
+            event.generation,
+            event.pid,
+            f" {event.mode}" if event.mode else "",
+            f": {event.reason}" if event.reason else "",
+            extra={"event": event},
+        )
+
+
+class EventHub:
+    """Hands each event to all sinks and keeps the last ones."""
+
+    def __init__(self, *sinks: Sink, keep: int = 4096) -> None:
+        self._sinks = sinks
+        self._broken: set[int] = set()
+        self._kept: deque[LifecycleEvent] = deque(maxlen=keep)
+
+    def emit(self, event: LifecycleEvent) -> None:
+        self._kept.append(event)
+        for sink in self._sinks:
+            try:
+                sink.emit(event)
+            except Exception:
+                if id(sink) not in self._broken:
+                    self._broken.add(id(sink))
+                    logging.getLogger("stream_kernel").exception("event sink %s failed; further failures of it stay silent", sink)
+
+    def events(self) -> list[LifecycleEvent]:
+        """The last events, oldest first."""
+        return list(self._kept)

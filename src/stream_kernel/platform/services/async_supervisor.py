@@ -1,0 +1,334 @@
+"""The supervisor for code that has an event loop: starts, watches and stops the groups, and takes calls."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import closing
+from importlib import import_module
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from stream_kernel.config.model import RuntimeConfig
+from stream_kernel.engine.base import Capabilities, Engine, GroupSnapshot, PayloadCodec
+from stream_kernel.engine.boundary import Finished
+from stream_kernel.engine.inline import InlineEngine
+from stream_kernel.engine.process.supervisor import ProcessEngine
+from stream_kernel.errors import ConfigurationError, UsageError
+from stream_kernel.nodes.guard import refuse_while_importing
+from stream_kernel.nodes.registry import cause_of
+from stream_kernel.observability.events import LifecycleEvent
+from stream_kernel.observability.sinks import EventHub, LoggingSink, Sink
+from stream_kernel.platform.services.request import CallRequest, OnError
+from stream_kernel.platform.services.single import batched, in_order, one_payload, outputs_by_input
+from stream_kernel.protocol.typed import is_message_class
+from stream_kernel.routing.dispatch import BoundaryDispatchInput
+from stream_kernel.routing.envelope import RoutingResult
+from stream_kernel.routing.router import Router
+
+__all__ = ["AsyncBoundarySupervisor", "SupervisorSnapshot"]
+
+
+class SupervisorSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A supervisor at one moment."""
+
+    state: str
+    """new, running, draining, stopped or closed."""
+    active_calls: int
+    groups: tuple[GroupSnapshot, ...]
+
+
+class AsyncBoundarySupervisor:
+    """Runs the groups of a configuration in the caller's event loop, in any mode.
+
+    ::
+
+        async with AsyncBoundarySupervisor(config) as supervisor:
+            result = await supervisor.execute_boundary(run_id="r1", scenario_id="s", inputs=[...])
+
+    Entering starts all groups and waits until they are ready; leaving drains, stops and, past the grace, kills.
+    """
+
+    def __init__(self, config: RuntimeConfig, *, sink: Sink | None = None) -> None:
+        """`sink` gets every lifecycle event, besides the log. Raises `ConfigurationError`."""
+        refuse_while_importing()
+        self.config = config
+        self._events = EventHub(LoggingSink(), *([] if sink is None else [sink]))
+        self.engine: Engine = _engine(config, self._events)
+        self._state = "new"
+        self._pid = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._message_classes: list[type] = []
+        self._codec: tuple[Router, PayloadCodec] | None = None
+        self._active = 0
+        self._idle: asyncio.Event | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._id_prefix = uuid.uuid4().hex[:12]
+        self._ids = itertools.count(1)
+
+    # -- life
+
+    async def __aenter__(self) -> AsyncBoundarySupervisor:
+        try:
+            await self.start_groups()
+            await self.wait_ready()
+        except BaseException:
+            self.engine.kill_now()
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def start_groups(self, group_names: Sequence[str] | None = None) -> None:
+        """Start these groups (all by default); returns when their workers are spawned. Raises `WorkerBootstrapError`."""
+        refuse_while_importing()
+        self._check_process()
+        if self._state == "closed":
+            raise UsageError("this supervisor is closed: make a new one")
+        names = self._names(group_names)
+        self._adopt_loop()
+        self._message_classes = _message_classes(self.config)
+        self._state = "running"
+        await self.engine.start(names)
+
+    async def wait_ready(self, timeout_seconds: float | None = None) -> bool:
+        """Wait until all configured groups are ready; False when the time is over, or when nothing was started.
+
+        Raises `WorkerBootstrapError` when a worker said that it cannot boot.
+        """
+        if self._state != "running":
+            return False
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self.engine.wait_ready()
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop_groups(self, *, graceful_timeout_seconds: float | None = None, drain_inflight: bool = True) -> None:
+        """Refuse new calls, let admitted ones finish (or fail them, without `drain_inflight`), and ask all workers to end.
+
+        Raises `TimeoutError` when something outlives the grace (default: the longest `stop_timeout_seconds`); nothing has been killed
+        then, see `force_terminate_groups`.
+        """
+        if self._state not in ("running", "draining"):
+            return
+        self._state = "draining"
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + (self._default_grace() if graceful_timeout_seconds is None else graceful_timeout_seconds)
+        if not drain_inflight:
+            self.engine.abandon("the supervisor is being stopped")
+        async with asyncio.timeout_at(deadline):
+            await self._until_idle()
+        await self.engine.stop(self._names(None), deadline)
+        self._state = "stopped"
+
+    async def force_terminate_groups(self, group_names: Sequence[str] | None = None) -> None:
+        """Kill the workers of these groups (all by default) with their process trees; their calls fail as transport."""
+        if self._state == "new":
+            return
+        names = self._names(group_names)
+        await self.engine.kill(names)
+        if len(names) == len(self.config.process_groups) and self._state != "closed":
+            self._state = "stopped"
+
+    async def restart_group(self, name: str) -> None:
+        """Replace the workers of a group, a failed one included; returns when it is ready. Raises `WorkerBootstrapError`."""
+        self._check_process()
+        if self._state != "running":
+            raise UsageError(f"restart_group needs a running supervisor, this one is {self._state}")
+        await self.engine.restart(self._names([name])[0])
+
+    async def close(self) -> None:
+        """Drain, stop and, past the grace, kill. Idempotent. Being cancelled meanwhile kills at once."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close(), name="stream_kernel close")
+        try:
+            await asyncio.shield(self._closing)
+        except asyncio.CancelledError:
+            self.engine.kill_now()
+            raise
+
+    async def _close(self) -> None:
+        try:
+            await self.stop_groups()
+        except TimeoutError:
+            await self.force_terminate_groups()
+        self._state = "closed"
+
+    # -- calls
+
+    async def execute_boundary(
+        self,
+        *,
+        run_id: str,
+        scenario_id: str,
+        inputs: Sequence[BoundaryDispatchInput],
+        timeout_seconds: float | None = None,
+        on_error: OnError = "raise",
+    ) -> RoutingResult:
+        """Run inputs in their groups, further hops included, within `timeout_seconds` (default: the configuration's).
+
+        Outputs come in the order of their inputs' groups (first appearance), inputs, hops and emission. Under `raise` the first failure in
+        that order is raised: `BoundaryTransportError`, `BoundaryTimeoutError`, `BoundaryExecutionError`, or `BoundaryInputError` before any
+        dispatch. Under `collect` each failed input becomes an envelope with a `TerminalEvent`, and its siblings go on.
+        """
+        request = self.request(inputs, run_id=run_id, scenario_id=scenario_id, timeout_seconds=timeout_seconds, on_error=on_error)
+        return RoutingResult([], [], [one.envelope for one in await self._steps(request)])
+
+    async def call(
+        self,
+        target: str,
+        payload: Any,
+        *,
+        timeout_seconds: float | None = None,
+        trace_id: str | None = None,
+        reply_to: str | None = None,
+    ) -> Any:
+        """One payload in, the one output's payload out. A terminal event is unwrapped, its error raised."""
+        given = self.input_for(target, payload, trace_id, reply_to)
+        finished = await self._steps(self.request([given], timeout_seconds=timeout_seconds))
+        return one_payload(finished, given)
+
+    async def map(
+        self, target: str, payloads: Iterable[Any], *, batch_size: int = 256, timeout_seconds: float | None = None
+    ) -> AsyncIterator[Any]:
+        """The output of each payload, in order, streaming: a few batches are at work at once. The timeout is per batch.
+
+        A failure is raised at its place; what has been taken from `payloads` beyond it may have run.
+        """
+        loop = asyncio.get_running_loop()
+
+        def submit(batch: list[BoundaryDispatchInput]) -> asyncio.Task[list[Finished]]:
+            request = self.request(batch, timeout_seconds=timeout_seconds, on_error="collect")
+            return loop.create_task(self._steps(request))
+
+        inputs = (self.input_for(target, payload) for payload in payloads)
+        with closing(in_order(batched(inputs, batch_size), submit, self.map_width(target))) as handles:
+            for batch, task in handles:
+                for given, outputs in zip(batch, outputs_by_input(await task, len(batch)), strict=True):
+                    yield one_payload(outputs, given)
+
+    async def _steps(self, request: CallRequest) -> list[Finished]:
+        if request.waits:
+            await request.pass_gate()
+        request.pack()
+        return request.finish(request.conclude() if request.is_settled else await request.run())
+
+    # -- what both faces need of a call
+
+    def request(
+        self,
+        inputs: Sequence[BoundaryDispatchInput],
+        *,
+        run_id: str = "",
+        scenario_id: str | None = None,
+        timeout_seconds: float | None = None,
+        on_error: OnError = "raise",
+    ) -> CallRequest:
+        """A call that has not begun. Raises `ValueError` or `TypeError` for arguments that make no call."""
+        self._check_process()
+        scenario = self.config.scenario_id if scenario_id is None else scenario_id
+        return CallRequest(self, inputs, run_id=run_id, scenario_id=scenario, timeout_seconds=timeout_seconds, on_error=on_error)
+
+    def input_for(self, target: str, payload: Any, trace_id: str | None = None, reply_to: str | None = None) -> BoundaryDispatchInput:
+        """The input that leads to `target`, wherever it is placed."""
+        return BoundaryDispatchInput(payload, self.config.group_of(target), target, trace_id, reply_to)
+
+    def map_width(self, target: str) -> int:
+        """How many batches `map` keeps at work: all workers busy, one more on its way."""
+        group = self.config.group(self.config.group_of(target))
+        return 1 if group is None else group.workers + 1
+
+    @property
+    def codec(self) -> PayloadCodec:
+        router = self.engine.router
+        if self._codec is None or self._codec[0] is not router:
+            self._codec = (router, self.engine.codec(self._message_classes))
+        return self._codec[1]
+
+    def refusal(self) -> str | None:
+        """Why no call is admitted now, or None."""
+        return None if self._state == "running" else f"the supervisor is {self._state}"
+
+    def call_entered(self) -> None:
+        if asyncio.get_running_loop() is not self._loop:
+            raise UsageError("this supervisor runs in another event loop: make one per loop")
+        self._active += 1
+
+    def call_left(self) -> None:
+        self._active -= 1
+        if not self._active and self._idle is not None:
+            self._idle.set()
+
+    def next_id(self) -> str:
+        return f"{self._id_prefix}-{next(self._ids)}"
+
+    # -- what can be seen
+
+    def snapshot(self) -> SupervisorSnapshot:
+        """The groups and their workers as they are now."""
+        return SupervisorSnapshot(state=self._state, active_calls=self._active, groups=self.engine.snapshot())
+
+    def lifecycle_events(self) -> list[LifecycleEvent]:
+        """What happened to the workers, oldest first (the last 4,096)."""
+        return self._events.events()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the engine of this mode can do."""
+        return self.engine.capabilities
+
+    # -- small things
+
+    async def _until_idle(self) -> None:
+        while self._active:
+            self._idle = asyncio.Event()
+            await self._idle.wait()
+
+    def _adopt_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not loop and self._state == "running":
+            raise UsageError("this supervisor runs in another event loop: make one per loop")
+        self._loop = loop
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise UsageError(f"this supervisor belongs to process {self._pid}: after a fork, make a new one")
+
+    def _default_grace(self) -> float:
+        return max(group.stop_timeout_seconds for group in self.config.process_groups)
+
+    def _names(self, given: Sequence[str] | None) -> list[str]:
+        known = [group.name for group in self.config.process_groups]
+        if given is None:
+            return known
+        for name in given:
+            if name not in known:
+                raise ConfigurationError(f"there is no group '{name}' (there are: {', '.join(known)})")
+        return list(given)
+
+
+def _engine(config: RuntimeConfig, sink: Sink) -> Engine:
+    return ProcessEngine(config, sink) if config.bootstrap.mode == "process_supervisor" else InlineEngine(config, sink)
+
+
+def _message_classes(config: RuntimeConfig) -> list[type]:
+    classes: list[type] = []
+    for name in config.message_modules:
+        try:
+            module = import_module(name)
+        except Exception as error:  # noqa: BLE001  user code
+            problem = f"message_modules: '{name}' cannot be imported: {cause_of(error)}"
+        else:
+            classes += [value for value in vars(module).values() if is_message_class(value)]
+            continue
+        raise ConfigurationError(problem)
+    return classes

@@ -1,0 +1,293 @@
+"""The supervisors for synchronous code: a thin skin over the asynchronous one, whose event loop runs in a thread of its own.
+
+Every method is one call; nothing is decided here. Inputs are encoded and outputs decoded in the caller's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from functools import partial
+from types import TracebackType
+from typing import Any, ClassVar, TypeVar
+
+import anyio
+from anyio.from_thread import BlockingPortal
+
+from stream_kernel.config.model import Mode, RuntimeConfig
+from stream_kernel.engine.base import Capabilities
+from stream_kernel.engine.boundary import Finished, Settled
+from stream_kernel.errors import ConfigurationError, UsageError
+from stream_kernel.observability.events import LifecycleEvent
+from stream_kernel.observability.sinks import Sink
+from stream_kernel.platform.services.async_supervisor import AsyncBoundarySupervisor, SupervisorSnapshot
+from stream_kernel.platform.services.request import CallRequest, OnError
+from stream_kernel.platform.services.single import batched, in_order, one_payload, outputs_by_input
+from stream_kernel.routing.dispatch import BoundaryDispatchInput
+from stream_kernel.routing.envelope import RoutingResult
+
+__all__ = ["LocalBootstrapSupervisor", "MultiprocessBootstrapSupervisor", "create_supervisor"]
+
+R = TypeVar("R")
+S = TypeVar("S", bound="_SyncSupervisor")
+
+
+class _LoopThread:
+    """An event loop in a daemon thread: a program that forgets to close its supervisor still ends, and its workers with it."""
+
+    def __init__(self) -> None:
+        opened: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]] = Future()
+
+        async def hold_portal() -> None:
+            async with BlockingPortal() as portal:
+                opened.set_result((portal, asyncio.get_running_loop()))
+                await portal.sleep_until_stopped()
+
+        def run() -> None:
+            try:
+                anyio.run(hold_portal, backend="asyncio")
+            except BaseException as error:
+                if opened.done():
+                    raise
+                opened.set_exception(error)
+
+        self._thread = threading.Thread(target=run, name="stream_kernel supervisor", daemon=True)
+        self._thread.start()
+        self._portal, self._loop = opened.result()
+
+    def submit(self, work: Coroutine[Any, Any, R]) -> Future[R]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller is this very thread (an event sink, for instance)."""
+        return threading.current_thread() is self._thread
+
+    def end(self) -> None:
+        self._portal.call(self._portal.stop)
+        self._thread.join()
+
+
+class _Pending:
+    """A batch of `map` at work: dispatched, to be decoded by whoever takes its result."""
+
+    def __init__(self, request: CallRequest, running: Future[Settled] | None) -> None:
+        self._request = request
+        self._running = running
+
+    def cancel(self) -> bool:
+        return self._running is not None and self._running.cancel()
+
+    def result(self) -> list[Finished]:
+        settled = self._request.conclude() if self._running is None else _result(self._running)
+        return self._request.finish(settled)
+
+
+def _result(future: Future[R]) -> R:
+    """Wait for a future of the supervisor's thread; a Ctrl-C here cancels its work."""
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+class _SyncSupervisor:
+    """What both synchronous supervisors share; which modes each takes is all that differs."""
+
+    _modes: ClassVar[tuple[Mode, ...]]
+
+    def __init__(self, config: RuntimeConfig, *, sink: Sink | None = None) -> None:
+        """`sink` gets every lifecycle event, on the supervisor's thread. Raises `ConfigurationError`."""
+        if config.bootstrap.mode not in self._modes:
+            raise ConfigurationError(
+                f"{type(self).__name__} runs bootstrap.mode {' or '.join(map(repr, self._modes))}, not '{config.bootstrap.mode}': "
+                "create_supervisor(config) picks the right class"
+            )
+        self._supervisor = AsyncBoundarySupervisor(config, sink=sink)
+        self._thread: _LoopThread | None = None
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def __enter__(self: S) -> S:
+        self._run(self._supervisor.__aenter__)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def start_groups(self, group_names: Sequence[str] | None = None) -> None:
+        """Start these groups (all by default); returns when their workers are spawned. Raises `WorkerBootstrapError`."""
+        self._run(partial(self._supervisor.start_groups, group_names))
+
+    def wait_ready(self, timeout_seconds: float | None = None) -> bool:
+        """Wait until all configured groups are ready; False when the time is over. Raises `WorkerBootstrapError`."""
+        return self._thread is not None and self._run(partial(self._supervisor.wait_ready, timeout_seconds))
+
+    def execute_boundary(
+        self,
+        *,
+        run_id: str,
+        scenario_id: str,
+        inputs: Sequence[BoundaryDispatchInput],
+        timeout_seconds: float | None = None,
+        on_error: OnError = "raise",
+    ) -> RoutingResult:
+        """See `AsyncBoundarySupervisor.execute_boundary`."""
+        request = self._request(inputs, run_id=run_id, scenario_id=scenario_id, timeout_seconds=timeout_seconds, on_error=on_error)
+        return RoutingResult([], [], [one.envelope for one in self._begin(request).result()])
+
+    def call(
+        self,
+        target: str,
+        payload: Any,
+        *,
+        timeout_seconds: float | None = None,
+        trace_id: str | None = None,
+        reply_to: str | None = None,
+    ) -> Any:
+        """One payload in, the one output's payload out. A terminal event is unwrapped, its error raised."""
+        given = self._supervisor.input_for(target, payload, trace_id, reply_to)
+        return one_payload(self._begin(self._request([given], timeout_seconds=timeout_seconds)).result(), given)
+
+    def map(self, target: str, payloads: Iterable[Any], *, batch_size: int = 256, timeout_seconds: float | None = None) -> Iterator[Any]:
+        """See `AsyncBoundarySupervisor.map`."""
+
+        def submit(batch: list[BoundaryDispatchInput]) -> _Pending:
+            return self._begin(self._request(batch, timeout_seconds=timeout_seconds, on_error="collect"))
+
+        inputs = (self._supervisor.input_for(target, payload) for payload in payloads)
+        with closing(in_order(batched(inputs, batch_size), submit, self._supervisor.map_width(target))) as handles:
+            for batch, pending in handles:
+                for given, outputs in zip(batch, outputs_by_input(pending.result(), len(batch)), strict=True):
+                    yield one_payload(outputs, given)
+
+    def stop_groups(self, *, graceful_timeout_seconds: float | None = None, drain_inflight: bool = True) -> None:
+        """See `AsyncBoundarySupervisor.stop_groups`; raises `TimeoutError` when something outlives the grace."""
+        if self._thread is not None:
+            stop = self._supervisor.stop_groups
+            self._run(partial(stop, graceful_timeout_seconds=graceful_timeout_seconds, drain_inflight=drain_inflight))
+
+    def force_terminate_groups(self, group_names: Sequence[str] | None = None) -> None:
+        """Kill the workers of these groups (all by default) with their process trees; their calls fail as transport."""
+        if self._thread is not None:
+            self._run(partial(self._supervisor.force_terminate_groups, group_names))
+
+    def restart_group(self, name: str) -> None:
+        """Replace the workers of a group, a failed one included; returns when it is ready. Raises `WorkerBootstrapError`."""
+        self._run(partial(self._supervisor.restart_group, name))
+
+    def close(self) -> None:
+        """Drain, stop and, past the grace, kill. Idempotent."""
+        self._refuse_misuse("await supervisor.close()")
+        with self._lock:
+            thread, self._thread = self._thread, None
+            self._is_closed = True
+        if thread is not None:
+            try:
+                _result(thread.submit(self._supervisor.close()))
+            finally:
+                thread.end()
+
+    def snapshot(self) -> SupervisorSnapshot:
+        """The groups and their workers as they are now."""
+        return self._ask(self._supervisor.snapshot)
+
+    def lifecycle_events(self) -> list[LifecycleEvent]:
+        """What happened to the workers, oldest first (the last 4,096)."""
+        return self._ask(self._supervisor.lifecycle_events)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the engine of this mode can do."""
+        return self._supervisor.capabilities
+
+    # -- how a call gets to the other thread
+
+    def _request(
+        self,
+        inputs: Sequence[BoundaryDispatchInput],
+        *,
+        run_id: str = "",
+        scenario_id: str | None = None,
+        timeout_seconds: float | None = None,
+        on_error: OnError = "raise",
+    ) -> CallRequest:
+        self._refuse_misuse("await supervisor.execute_boundary(...)")
+        return self._supervisor.request(inputs, run_id=run_id, scenario_id=scenario_id, timeout_seconds=timeout_seconds, on_error=on_error)
+
+    def _begin(self, request: CallRequest) -> _Pending:
+        if request.waits:
+            self._run(request.pass_gate)
+        request.pack()
+        return _Pending(request, None if request.is_settled else self._open_thread().submit(request.run()))
+
+    def _run(self, work: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        """Run a coroutine function on the supervisor's loop and wait for it."""
+        self._refuse_misuse("async with AsyncBoundarySupervisor(config) as supervisor: await supervisor.call(...)")
+        return _result(self._open_thread().submit(work()))
+
+    def _ask(self, question: Callable[[], R]) -> R:
+        """Ask on the supervisor's loop, where nothing changes meanwhile."""
+        thread = self._thread
+        if thread is None or thread.is_current:
+            return question()
+
+        async def ask() -> R:
+            return question()
+
+        return _result(thread.submit(ask()))
+
+    def _open_thread(self) -> _LoopThread:
+        with self._lock:
+            if self._is_closed:
+                raise UsageError("this supervisor is closed: make a new one")
+            if self._thread is None:
+                self._thread = _LoopThread()
+            return self._thread
+
+    def _refuse_misuse(self, instead: str) -> None:
+        if os.getpid() != self._pid:
+            raise UsageError(f"this supervisor belongs to process {self._pid}: after a fork, make a new one")
+        if _in_event_loop():
+            raise UsageError(
+                f"{type(self).__name__} would block the running event loop. Use the asynchronous supervisor there:\n\n    {instead}"
+            )
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+class MultiprocessBootstrapSupervisor(_SyncSupervisor):
+    """Runs the groups in worker processes (`bootstrap.mode = "process_supervisor"`); callable from any thread.
+
+    ::
+
+        with MultiprocessBootstrapSupervisor(config) as supervisor:
+            decision = supervisor.call("score", {"v": 1}, timeout_seconds=2)
+    """
+
+    _modes = ("process_supervisor",)
+
+
+class LocalBootstrapSupervisor(_SyncSupervisor):
+    """The same service in this process (`bootstrap.mode = "inline"` or `"inline_wire"`), for tests and debugging."""
+
+    _modes = ("inline", "inline_wire")
+
+
+def create_supervisor(config: RuntimeConfig, *, sink: Sink | None = None) -> MultiprocessBootstrapSupervisor | LocalBootstrapSupervisor:
+    """The synchronous supervisor for the configuration's `bootstrap.mode`."""
+    if config.bootstrap.mode in MultiprocessBootstrapSupervisor._modes:
+        return MultiprocessBootstrapSupervisor(config, sink=sink)
+    return LocalBootstrapSupervisor(config, sink=sink)

@@ -1,0 +1,155 @@
+"""One call in steps, each to be taken where it belongs: checked and packed in the caller's thread, run on the supervisor's loop,
+decoded in the caller's thread again. Both faces take the same steps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from stream_kernel.config.model import RuntimeConfig
+from stream_kernel.engine.base import Engine, PayloadCodec
+from stream_kernel.engine.boundary import BoundaryCall, Finished, Prepared, Settled, finish, prepare, refuse_all
+from stream_kernel.errors import Category, WorkerBootstrapError
+from stream_kernel.routing.dispatch import BoundaryDispatchInput
+
+__all__ = ["CallHost", "CallRequest", "OnError"]
+
+OnError = Literal["raise", "collect"]
+_MAX_ID_CHARS = 1024
+
+
+class CallHost(Protocol):
+    """What a call needs of its supervisor."""
+
+    config: RuntimeConfig
+    engine: Engine
+
+    @property
+    def codec(self) -> PayloadCodec: ...
+
+    def refusal(self) -> str | None:
+        """Why no call is admitted now, or None."""
+
+    def call_entered(self) -> None: ...
+
+    def call_left(self) -> None: ...
+
+    def next_id(self) -> str: ...
+
+
+class CallRequest:
+    """A call from its arguments to its outputs: (`pass_gate` if `waits`), `pack`, then `conclude` if `is_settled`, else `run`; `finish`."""
+
+    def __init__(
+        self,
+        host: CallHost,
+        inputs: Sequence[BoundaryDispatchInput],
+        *,
+        run_id: str,
+        scenario_id: str,
+        timeout_seconds: float | None,
+        on_error: OnError,
+    ) -> None:
+        timeout = host.config.execution_ipc.boundary_timeout_seconds if timeout_seconds is None else timeout_seconds
+        _check_arguments(inputs, run_id, scenario_id, timeout, on_error)
+        self._host = host
+        self._inputs = inputs
+        self._run_id = run_id
+        self._scenario_id = scenario_id
+        self._on_error: OnError = on_error
+        self._deadline = time.monotonic() + timeout
+        self._refusal: tuple[Category, str] | None = None
+        self._prepared = Prepared([], [])
+
+    @property
+    def waits(self) -> bool:
+        """Whether the gate is still shut, so that the call has to wait for it first."""
+        return not self._host.engine.is_open and self._host.refusal() is None
+
+    @property
+    def is_settled(self) -> bool:
+        """After `pack`: nothing is left to dispatch."""
+        return not self._prepared.steps
+
+    async def pass_gate(self) -> None:
+        """Wait, within the deadline, until all groups are ready."""
+        try:
+            async with asyncio.timeout_at(self._loop_deadline()):
+                await self._host.engine.wait_ready()
+        except TimeoutError:
+            self._refusal = ("timeout", "the deadline passed before all groups were ready")
+        except WorkerBootstrapError as error:
+            self._refusal = ("transport", str(error))
+
+    def pack(self) -> None:
+        """Check and encode the inputs."""
+        self._check_admission()
+        if self._refusal is not None:
+            self._prepared = refuse_all(self._inputs, *self._refusal)
+            return
+        groups = [group.name for group in self._host.config.process_groups]
+        self._prepared = prepare(self._inputs, codec=self._host.codec, router=self._host.engine.router, groups=groups)
+
+    def conclude(self) -> Settled:
+        """What a settled call gives; raises its error under `raise`."""
+        return self._call(0.0).conclude()
+
+    async def run(self) -> Settled:
+        """Dispatch what was packed, and all hops; on the supervisor's loop."""
+        self._check_admission()
+        if self._refusal is not None:  # it has been closed while the inputs were encoded
+            self._prepared = refuse_all(self._inputs, *self._refusal)
+        self._host.call_entered()
+        try:
+            return await self._call(self._loop_deadline()).run()
+        finally:
+            self._host.call_left()
+
+    def finish(self, settled: Settled) -> list[Finished]:
+        """Decode the outputs; under `raise`, one that cannot be decoded raises."""
+        finished = finish(settled, self._host.codec)
+        if self._on_error == "raise":
+            for one in finished:
+                if one.error is not None:
+                    raise one.error
+        return finished
+
+    def _check_admission(self) -> None:
+        reason = self._host.refusal()
+        if self._refusal is None and reason is not None:
+            self._refusal = ("transport", reason)
+
+    def _call(self, deadline: float) -> BoundaryCall:
+        return BoundaryCall(
+            self._host.engine,
+            self._prepared,
+            run_id=self._run_id,
+            scenario_id=self._scenario_id,
+            on_error=self._on_error,
+            deadline=deadline,
+            max_frame_bytes=self._host.config.execution_ipc.max_frame_bytes,
+            next_id=self._host.next_id,
+        )
+
+    def _loop_deadline(self) -> float:
+        # The deadline was taken in the caller's thread; an event loop may keep another clock.
+        return asyncio.get_running_loop().time() + self._deadline - time.monotonic()
+
+
+def _check_arguments(inputs: Sequence[BoundaryDispatchInput], run_id: str, scenario_id: str, timeout: float, on_error: OnError) -> None:
+    for name, value in (("run_id", run_id), ("scenario_id", scenario_id)):
+        if not isinstance(value, str) or len(value) > _MAX_ID_CHARS:
+            raise ValueError(f"{name} must be a string of at most {_MAX_ID_CHARS} characters")
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or math.isnan(timeout) or timeout < 0:
+        raise ValueError(f"timeout_seconds must be a number of at least 0, not {timeout!r}")
+    if on_error not in ("raise", "collect"):
+        raise ValueError(f"on_error must be 'raise' or 'collect', not {on_error!r}")
+    if not isinstance(inputs, Sequence):
+        raise TypeError(f"inputs must be a sequence of BoundaryDispatchInput, not {type(inputs).__name__}")
+    for position, given in enumerate(inputs):
+        if not isinstance(given, BoundaryDispatchInput):
+            raise TypeError(f"inputs[{position}] must be a BoundaryDispatchInput, not {type(given).__name__}")

@@ -1,0 +1,109 @@
+"""Payloads to bytes and back, by an allow-list of message classes.
+
+A payload is plain JSON, or an instance of a registered class that travels with its tag. Nothing is ever imported by a name from the
+wire: a tag that is not registered is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from msgspec import Raw
+
+from stream_kernel.errors import PayloadError, WorkerBootstrapError
+from stream_kernel.protocol.plain import PLAIN_TYPES, decode_plain, encode_plain
+from stream_kernel.protocol.typed import TypedCodec, UnsupportedType, is_message_class
+from stream_kernel.routing.packed import Packed
+from stream_kernel.routing.tags import type_tag
+
+__all__ = ["Codec"]
+
+
+class Codec:
+    """The payload codec of one process.
+
+    `classes` are encoded and decoded. `tags` are types that others declared: an instance of such a class is encoded too, since whoever
+    holds one has imported its class by himself; but nothing is decoded into it.
+    """
+
+    def __init__(self, classes: Iterable[type] = (), *, tags: Iterable[str] = (), max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._tags = frozenset(tags)
+        self._by_class: dict[type, tuple[str, TypedCodec]] = {}
+        self._by_tag: dict[str, TypedCodec] = {}
+        for cls in classes:
+            self.register(cls)
+
+    @classmethod
+    def of_nodes(cls, group: str, declared: Mapping[str, Iterable[type]], *, max_bytes: int) -> Codec:
+        """The codec for the classes that nodes declare; raises `WorkerBootstrapError` for one that cannot cross a boundary."""
+        codec = cls(max_bytes=max_bytes)
+        for node, classes in declared.items():
+            try:
+                for each in classes:
+                    codec.register(each)
+            except UnsupportedType as error:
+                problem = f"group '{group}': node '{node}': {error}"
+            else:
+                continue
+            raise WorkerBootstrapError(problem, group=group)
+        return codec
+
+    def register(self, cls: type) -> None:
+        """Allow instances of `cls`; raises `UnsupportedType` when a field of it cannot cross a boundary."""
+        if type_tag(cls) not in self._by_tag:
+            tag, codec = type_tag(cls), TypedCodec(cls)
+            self._by_class[cls] = (tag, codec)
+            self._by_tag[tag] = codec
+
+    def knows(self, tag: str | None) -> bool:
+        """Whether payloads with this tag are decoded into a class here."""
+        return tag in self._by_tag
+
+    def tag_of(self, payload: Any) -> str | None:
+        """The tag that a payload travels with; None for plain JSON. Raises `PayloadError` for a value that is neither."""
+        cls = type(payload)
+        if cls in PLAIN_TYPES:
+            return None
+        known = self._by_class.get(cls) or self._learn(cls)
+        if known is None:
+            encode_plain(payload)  # refuses it and says why
+            return None
+        return known[0]
+
+    def pack(self, payload: Any) -> Packed:
+        """Encode a payload; raises `PayloadError`."""
+        tag = self.tag_of(payload)
+        data = encode_plain(payload) if tag is None else self._by_class[type(payload)][1].encode(payload)
+        if len(data) > self._max_bytes:
+            raise PayloadError(
+                f"is {len(data)} bytes encoded, over execution_ipc.max_frame_bytes = {self._max_bytes}: raise the limit or pass a path"
+            )
+        return Packed(Raw(data), tag, len(data))
+
+    def unpack(self, packed: Packed, wanted: str | None = None) -> Any:
+        """Decode a payload. An untagged one becomes an instance of the `wanted` class, where one is named; raises `PayloadError`."""
+        if packed.tag is not None:
+            codec = self._by_tag.get(packed.tag)
+            if codec is None:
+                raise PayloadError(f"has the type tag '{packed.tag}', which no node here declares")
+            return codec.decode(packed.data)
+        if wanted is not None:
+            return self._by_tag[wanted].adopt(packed.data)
+        return decode_plain(packed.data)
+
+    def plain(self, packed: Packed) -> Any:
+        """The payload as plain JSON, whatever its class."""
+        return decode_plain(packed.data)
+
+    def _learn(self, cls: type) -> tuple[str, TypedCodec] | None:
+        if not self._tags or not is_message_class(cls) or type_tag(cls) not in self._tags:
+            return None
+        try:
+            known = self._by_class[cls] = (type_tag(cls), TypedCodec(cls))
+        except UnsupportedType as error:
+            problem = str(error)
+        else:
+            return known
+        raise PayloadError(problem)

@@ -1,0 +1,120 @@
+"""Plain JSON payloads: encoded as they are, or refused.
+
+Accepted: dict with string keys, list, str, bool, None, int within -2^63 … 2^64-1, finite float; exactly these classes, at most 254
+levels deep. `orjson` refuses most of the rest by itself; what it would change in silence (tuples, UUIDs, enums, NaN) is found by a
+look at exact types, which costs 0.25 to 0.45 µs for a small record.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any
+
+import msgspec
+import orjson
+
+from stream_kernel.errors import PayloadError
+
+__all__ = ["LARGE_DATA_PAGE", "PLAIN_TYPES", "decode_plain", "encode_plain"]
+
+LARGE_DATA_PAGE = "docs/large-data.md"
+PLAIN_TYPES = frozenset({dict, list, str, int, float, bool, type(None)})
+_ARRAY_LIBRARIES = frozenset({"numpy", "pandas", "torch", "polars", "pyarrow", "jax", "jaxlib", "tensorflow", "cupy"})
+_LEAVES = frozenset({str, int, float, bool, type(None)})
+_OPTIONS = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+_MAX_DEPTH = 254
+_DECODER = msgspec.json.Decoder()
+
+
+def encode_plain(value: Any) -> bytes:
+    """UTF-8 JSON of `value`. Raises `PayloadError` with the path of what JSON cannot carry unchanged."""
+    try:
+        data = orjson.dumps(value, option=_OPTIONS)
+    except (TypeError, ValueError):
+        data = b""
+    # Only a None, a NaN or an infinity (or the text) puts `null` into the bytes: without it no float needs a look.
+    if data and _exact(value) and (b"null" not in data or _finite(value)):
+        return data
+    raise _explain(value, 0) or PayloadError("cannot be encoded as JSON")
+
+
+def decode_plain(data: bytes | msgspec.Raw) -> Any:
+    """The value of UTF-8 JSON; raises `PayloadError` for anything else."""
+    try:
+        return _DECODER.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    raise PayloadError("is not JSON that can be read back")
+
+
+def _exact(value: Any) -> bool:
+    kind = type(value)
+    if kind in _LEAVES:
+        return True
+    if kind is dict:
+        items = value.values()
+    elif kind is list:
+        items = value
+    else:
+        return False
+    return all(type(item) in _LEAVES or _exact(item) for item in items)
+
+
+def _finite(value: Any) -> bool:
+    kind = type(value)
+    if kind is float:
+        return isfinite(value)
+    if kind is dict:
+        return all(map(_finite, value.values()))
+    return all(map(_finite, value)) if kind is list else True
+
+
+def _explain(value: Any, depth: int) -> PayloadError | None:
+    """Find what is wrong; only ever called after something was refused."""
+    if depth > _MAX_DEPTH:
+        return PayloadError(f"is nested deeper than {_MAX_DEPTH} levels")
+    kind = type(value)
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str:
+                return PayloadError(f"a key is of type {_name(type(key))}; JSON keys are strings")
+            if (wrong := _leaf_problem(key)) is not None:
+                return PayloadError(f"a key {wrong}")
+            if (found := _explain(item, depth + 1)) is not None:
+                return found.below(f".{key}")
+    elif kind is list:
+        for index, item in enumerate(value):
+            if (found := _explain(item, depth + 1)) is not None:
+                return found.below(f"[{index}]")
+    elif (wrong := _leaf_problem(value)) is not None:
+        return PayloadError(wrong)
+    return None
+
+
+def _leaf_problem(value: Any) -> str | None:
+    kind = type(value)
+    if kind is float:
+        return None if isfinite(value) else "is NaN or infinite, which JSON cannot carry"
+    if kind is int:
+        return None if -(1 << 63) <= value < 1 << 64 else "is an integer beyond 64 bit; pass it as text"
+    if kind is str:
+        return None if _encodable(value) else "is a string with lone surrogates, which UTF-8 cannot carry"
+    if kind is bool or value is None:
+        return None
+    if kind.__module__.partition(".")[0] in _ARRAY_LIBRARIES:
+        return f"is a {_name(kind)}; {LARGE_DATA_PAGE} says how to pass arrays and frames"
+    if kind is tuple:
+        return "is a tuple, which JSON would turn into a list"
+    return f"is of type {_name(kind)}, which plain JSON cannot carry; pass plain JSON values or an instance of a message class"
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _name(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

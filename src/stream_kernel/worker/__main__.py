@@ -1,0 +1,36 @@
+"""`python -P -m stream_kernel.worker --lifeline FD --max-frame-bytes N`: started by a supervisor, never by hand."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Claim the wire, tie the process to its parent, serve."""
+    if sys.argv[1:2] != ["--lifeline"] or sys.argv[3:4] != ["--max-frame-bytes"] or len(sys.argv) != 5:
+        sys.exit("stream_kernel.worker is started by a supervisor: see the README for how to start one")
+    from stream_kernel.worker.stdio import claim_wire
+
+    wire = claim_wire()
+    from stream_kernel.worker.lifeline import hold_lifeline
+
+    hold_lifeline(int(sys.argv[2]))
+    max_frame_bytes = int(sys.argv[4])
+    del sys.argv[1:]  # user modules must not take our arguments for theirs
+    from stream_kernel.worker.host import serve
+
+    code = serve(wire, max_frame_bytes)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads that a node left behind must not keep the process: the parent waits for its end.
+    os._exit(code) if _foreign_threads() else sys.exit(code)
+
+
+def _foreign_threads() -> bool:
+    threading = sys.modules.get("threading")
+    return threading is not None and len(threading.enumerate()) > 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""The worker's life: hello, bootstrap, ready, commands one at a time, stop.
+
+A blocking loop. Nodes that are async get one event loop for the life of the worker; where there is none, no event loop exists.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Coroutine, Iterator
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+from stream_kernel._version import __version__
+from stream_kernel.errors import ProtocolViolation, WorkerBootstrapError
+from stream_kernel.nodes.registry import BuiltNode, enter_contexts
+from stream_kernel.nodes.runner import CallScope, GroupRunner
+from stream_kernel.protocol.codec import Codec
+from stream_kernel.protocol.columns import inputs_from_columns
+from stream_kernel.protocol.messages import (
+    PROTOCOL_VERSION,
+    Bootstrap,
+    BootstrapError,
+    Cancel,
+    ExecuteBoundary,
+    FromParent,
+    FromWorker,
+    Hello,
+    Ping,
+    Pong,
+    Ready,
+    StartWork,
+    Stop,
+    Stopped,
+)
+from stream_kernel.protocol.session import Role, Session
+from stream_kernel.routing.items import Emission, ItemFailure
+from stream_kernel.routing.router import Router
+from stream_kernel.worker.boot import import_nodes
+from stream_kernel.worker.reply import ReplyBuilder
+from stream_kernel.worker.stdio import Wire
+
+__all__ = ["Host", "serve"]
+
+R = TypeVar("R")
+_CANCEL_POLL_SECONDS = 0.005
+
+
+class Host:
+    """One worker process, from hello to stopped."""
+
+    def __init__(self, wire: Wire, max_frame_bytes: int) -> None:
+        self._wire = wire
+        self._session = Session(Role.WORKER, max_frame_bytes)
+        self._inbox: list[FromWorker | FromParent] = []
+        self._cancelled: set[str] = set()
+        self._next_poll = 0.0
+        self._runner: GroupRunner | None = None
+        self._codec: Codec | None = None
+        self._nodes: list[BuiltNode] = []
+        self._order: Bootstrap | None = None
+        self._contexts = AsyncExitStack()
+        self._loop: Any = None
+
+    def run(self) -> int:
+        """Serve until the parent says stop or hangs up; returns the exit code."""
+        self._say(Hello(protocols=[PROTOCOL_VERSION], pid=os.getpid(), sdk_version=__version__, language="python"))
+        code = 0
+        for message in self._messages():
+            if isinstance(message, Stop):
+                break
+            if isinstance(message, Bootstrap):
+                code = self._boot(message)
+                if code:
+                    return code
+            elif isinstance(message, ExecuteBoundary):
+                self._drive(self._execute(message))
+            else:
+                self._note(message)
+        else:
+            self._close()
+            return 0
+        self._close()
+        self._say(Stopped())
+        return code
+
+    def _messages(self) -> Iterator[FromWorker | FromParent]:
+        while True:
+            while self._inbox:
+                yield self._inbox.pop(0)
+            data = self._wire.read()
+            if not data:
+                return
+            self._inbox.extend(self._session.receive(data))
+
+    def _note(self, message: FromWorker | FromParent) -> None:
+        """What needs no node."""
+        if isinstance(message, Ping):
+            self._say(Pong(token=message.token))
+        elif isinstance(message, StartWork):
+            self._start_work(message)
+        elif isinstance(message, Cancel) and message.correlation_id in self._session.outstanding:
+            self._cancelled.add(message.correlation_id)
+
+    def _say(self, message: FromWorker | FromParent) -> None:
+        self._wire.write(self._session.send(message))
+
+    # -- boot
+
+    def _boot(self, order: Bootstrap) -> int:
+        self._order = order
+        group = order.process_group
+        try:
+            self._nodes = import_nodes(order)
+            declared = {node.spec.name: (*node.spec.consumes, *node.spec.emits) for node in self._nodes}
+            self._codec = Codec.of_nodes(group, declared, max_bytes=order.limits.max_frame_bytes)
+            if any(node.is_async or hasattr(type(node.call), "__aenter__") for node in self._nodes):
+                self._start_loop()
+            self._drive(enter_contexts(group, self._nodes, self._contexts))
+        except WorkerBootstrapError as error:
+            problem = error
+        else:
+            self._say(Ready(nodes=[node.route for node in self._nodes]))
+            return 0
+        if problem.detail:
+            sys.stderr.write(problem.detail)
+        self._say(BootstrapError(category="bootstrap", message=str(problem), detail=problem.detail or ""))
+        return 3
+
+    def _start_loop(self) -> None:
+        import asyncio
+
+        self._loop = asyncio.Runner()
+
+    def _start_work(self, message: StartWork) -> None:
+        assert self._order is not None and self._codec is not None
+        self._runner = GroupRunner(
+            group=self._order.process_group,
+            worker_index=self._order.worker_index,
+            nodes=self._nodes,
+            router=Router(message.routes),
+            carrier=self._codec,
+            max_hops=self._order.limits.max_hops,
+        )
+
+    def _drive(self, work: Coroutine[Any, Any, R]) -> R:
+        if self._loop is not None:
+            result: R = self._loop.run(work)
+            return result
+        try:
+            work.send(None)
+        except StopIteration as end:
+            value: R = end.value
+            return value
+        work.close()
+        raise RuntimeError("a node that is not declared async waited for an event loop")
+
+    # -- commands
+
+    async def _execute(self, command: ExecuteBoundary) -> None:
+        assert self._runner is not None and self._order is not None
+        reply = ReplyBuilder(command.correlation_id, self._order.limits.max_frame_bytes)
+
+        def take(outcome: list[Emission] | ItemFailure) -> None:
+            for part in reply.add(outcome):
+                self._say(part)
+
+        failure = await self._runner.run_batch(
+            inputs_from_columns(command.inputs),
+            CallScope(command.run_id, command.scenario_id, time.monotonic() + command.remaining_ms / 1000),
+            stop_at_failure=command.on_error == "raise",
+            take=take,
+            is_cancelled=lambda: self._is_cancelled(command.correlation_id),
+        )
+        self._say(reply.last() if failure is None else reply.error(failure))
+
+    def _is_cancelled(self, correlation_id: str) -> bool:
+        """Look for a cancel that came meanwhile; now and then only, since a look is a system call."""
+        now = time.monotonic()
+        if now >= self._next_poll:
+            self._next_poll = now + _CANCEL_POLL_SECONDS
+            while self._wire.readable():
+                data = self._wire.read()
+                if not data:
+                    break  # the parent hung up: the main loop sees it after this command
+                self._take(data)
+        if correlation_id in self._cancelled:
+            self._cancelled.discard(correlation_id)
+            return True
+        return False
+
+    def _take(self, data: bytes) -> None:
+        for message in self._session.receive(data):
+            if isinstance(message, (Cancel, Ping)):
+                self._note(message)
+            else:
+                self._inbox.append(message)
+
+    # -- end
+
+    def _close(self) -> None:
+        """Leave the nodes' contexts. What they raise is logged: it must not keep the worker alive."""
+        try:
+            self._drive(self._contexts.aclose())
+            if self._loop is not None:
+                self._loop.close()
+        except BaseException:  # noqa: BLE001  user code
+            traceback.print_exc()
+
+
+def serve(wire: Wire, max_frame_bytes: int) -> int:
+    """Run a worker over `wire`; returns its exit code. A parent that breaks the protocol or hangs up ends it."""
+    try:
+        return Host(wire, max_frame_bytes).run()
+    except ProtocolViolation as error:
+        sys.stderr.write(f"stream_kernel worker: the parent broke the protocol: {error}\n")
+        return 4
+    except OSError as error:
+        sys.stderr.write(f"stream_kernel worker: the wire broke: {error.strerror}\n")
+        return 5
