@@ -1,176 +1,33 @@
-"""One call: its inputs checked and packed, its hops from group to group, its outputs in order.
+"""One call, from group to group: one batch per group and hop, all groups of a hop at once, until only terminal outputs are left.
 
-Three steps, so that each can run where it belongs: `prepare` and `finish` in the caller's thread (they encode and decode payloads),
-`BoundaryCall.run` on the engine's loop.
-
-The order of everything is a `Place`: rank of the root input's group, position of the root input, hop, counter. It never depends on
-timing.
+A call has three steps, so that each can run where it belongs: `prepare` and `finish` in the caller's thread (they encode and decode
+payloads), `BoundaryCall.run` here, on the engine's loop. The order of everything is its `Place` and never depends on timing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable
+from typing import Literal
 
-import msgspec
-
-from stream_kernel.engine.base import Answer, Command, Engine, Loss, Outcome, PayloadCodec, Ticket
+from stream_kernel.engine.base import Answer, Command, Engine, Loss, Outcome, Ticket
+from stream_kernel.engine.preparation import Prepared
+from stream_kernel.engine.settlement import Failure, Output, Settled, Step
 from stream_kernel.errors import (
     BoundaryError,
     BoundaryInputError,
-    Category,
     CommandReport,
     Delivery,
     FailureReport,
-    PayloadError,
-    boundary_error,
     handoff_sentence,
 )
-from stream_kernel.routing.dispatch import BoundaryDispatchInput
-from stream_kernel.routing.envelope import BoundaryFailure, Envelope, TerminalEvent
 from stream_kernel.routing.items import Emission, InputItem, ItemFailure
-from stream_kernel.routing.router import NodeRoute, Router
+from stream_kernel.routing.router import NodeRoute
 
-__all__ = ["BoundaryCall", "Finished", "Prepared", "Settled", "finish", "prepare", "refuse_all"]
+__all__ = ["BoundaryCall"]
 
-Place = tuple[int, int, int, int]
 _logger = logging.getLogger("stream_kernel.boundary")
-_MAX_HEADER_BYTES = 65_536
-"""What trace_id, reply_to and meta of one item may come to, encoded."""
-
-
-class Step(msgspec.Struct):
-    """One item on its way to a group."""
-
-    place: Place
-    root: int
-    group: str
-    item: InputItem
-    emitter: tuple[str, str] | None = None
-    """Group and node whose output it is; None for an input of the call."""
-
-
-class Output(msgspec.Struct):
-    """A terminal output: what a group emitted for a step."""
-
-    place: Place
-    step: Step
-    emission: Emission
-
-
-class Failure(msgspec.Struct):
-    """A step, or an input before it became one, that failed."""
-
-    place: Place
-    root: int
-    category: Category
-    delivery: Delivery
-    group: str | None
-    trace_id: str | None = None
-    reply_to: str | None = None
-    node: str | None = None
-    message: str | None = None
-    correlation_id: str | None = None
-    report: FailureReport = FailureReport()
-
-    @property
-    def sentence(self) -> str:
-        return self.message or handoff_sentence(self.category, self.group)
-
-
-Settled = list[Output | Failure]
-"""What a call came to, in order."""
-
-
-class Prepared(msgspec.Struct):
-    """The inputs of a call, packed; those that were refused are failures already."""
-
-    steps: list[Step]
-    refused: list[Failure]
-
-
-class Finished(msgspec.Struct):
-    """One output of a call, in its order. `error` is what a failed one would have raised."""
-
-    root: int
-    envelope: Envelope
-    error: BoundaryError | BoundaryInputError | None = None
-
-
-def prepare(inputs: Sequence[BoundaryDispatchInput], *, codec: PayloadCodec, router: Router, groups: Iterable[str]) -> Prepared:
-    """Check and pack the inputs. `groups` are the names that exist."""
-    known = frozenset(groups)
-    ranks: dict[str | None, int] = {}
-    prepared = Prepared([], [])
-    for position, given in enumerate(inputs):
-        rank = ranks.setdefault(given.dispatch_group, len(ranks))
-        one = _prepare_one(given, (rank, position, 0, 0), codec, router, known)
-        if isinstance(one, Failure):
-            prepared.refused.append(one)
-        else:
-            prepared.steps.append(one)
-    prepared.steps.sort(key=lambda step: step.place)
-    return prepared
-
-
-def _prepare_one(given: BoundaryDispatchInput, place: Place, codec: PayloadCodec, router: Router, groups: frozenset[str]) -> Step | Failure:
-    route = router.find(given.target)
-    unreachable = None
-    if given.dispatch_group is None or given.dispatch_group not in groups:
-        unreachable = "the input names no dispatch group" if given.dispatch_group is None else "there is no such group"
-    elif route is None or route.group != given.dispatch_group:
-        unreachable = f"the group has no node '{given.target}'"
-    failure = Failure(place, place[1], "transport", "not_executed", given.dispatch_group, given.trace_id, given.reply_to, given.target)
-    if unreachable is not None or route is None:
-        failure.report = FailureReport(reason=unreachable, node=given.target, input_index=place[1])
-        return failure
-    where = f"input {place[1]} for node '{route.name}'"
-    try:
-        item = InputItem(
-            packed=codec.pack(given.payload),
-            target=route.name,
-            trace_id=given.trace_id,
-            reply_to=given.reply_to,
-            meta=codec.pack(given.meta) if given.meta else None,
-            source_group=given.source_group,
-            route_hop=given.route_hop,
-        )
-        refusal = route.refusal(item.packed.tag)
-        if refusal is None and item.header_size > _MAX_HEADER_BYTES:
-            refusal = f"its trace_id, reply_to and meta exceed {_MAX_HEADER_BYTES} bytes"
-        problem = None if refusal is None else f"{where}: {refusal}"
-    except PayloadError as error:
-        problem = f"{where} {error}"
-    else:
-        if problem is None:
-            return Step(place, place[1], route.group, item)
-    failure.category = "input"
-    failure.message = problem
-    failure.report = FailureReport(reason=problem, node=route.name, input_index=place[1])
-    return failure
-
-
-def refuse_all(inputs: Sequence[BoundaryDispatchInput], category: Category, reason: str) -> Prepared:
-    """The inputs of a call that cannot begin."""
-    return Prepared(
-        [],
-        [
-            Failure(
-                (0, position, 0, 0),
-                position,
-                category,
-                "not_executed",
-                given.dispatch_group,
-                given.trace_id,
-                given.reply_to,
-                given.target,
-                report=FailureReport(reason=reason, node=given.target, input_index=position),
-            )
-            for position, given in enumerate(inputs)
-        ],
-    )
 
 
 class BoundaryCall:
@@ -371,7 +228,7 @@ class BoundaryCall:
         elif "executed" in deliveries:
             delivery = "executed"
         traces = dict.fromkeys(failure.trace_id for failure in sorted(self._failures, key=lambda failure: failure.place))
-        return _error(first, delivery, tuple(trace for trace in traces if trace is not None), tuple(self._reports))
+        return first.error(delivery, tuple(trace for trace in traces if trace is not None), tuple(self._reports))
 
 
 def _withdraw_after_failure(future: asyncio.Future[Outcome], tickets: list[Ticket]) -> None:
@@ -395,63 +252,3 @@ def _cut(batch: list[Step], limit: int) -> Iterable[list[Step]]:
         part.append(step)
         size += weight
     yield part
-
-
-def _error(
-    failure: Failure, delivery: Delivery, trace_ids: tuple[str, ...], commands: tuple[CommandReport, ...]
-) -> BoundaryError | BoundaryInputError:
-    return boundary_error(
-        failure.category,
-        group=failure.group,
-        delivery=delivery,
-        message=failure.message,
-        trace_ids=trace_ids,
-        correlation_id=failure.correlation_id,
-        report=msgspec.structs.replace(failure.report, commands=commands),
-    )
-
-
-def finish(settled: Iterable[Output | Failure], codec: PayloadCodec) -> list[Finished]:
-    """Decode what a call gave. Failures become envelopes with a terminal event, as `collect` promises."""
-    return [_finish_failure(one) if isinstance(one, Failure) else _finish_output(one, codec) for one in settled]
-
-
-def _finish_failure(failure: Failure) -> Finished:
-    event = TerminalEvent(
-        status="timeout" if failure.category == "timeout" else "error",
-        error=failure.sentence,
-        failure=BoundaryFailure(failure.category, failure.delivery, failure.group, failure.node, failure.sentence),
-    )
-    traces = () if failure.trace_id is None else (failure.trace_id,)
-    error = _error(failure, failure.delivery, traces, failure.report.commands)
-    return Finished(failure.root, Envelope(event, failure.trace_id, None, failure.reply_to), error)
-
-
-def _finish_output(output: Output, codec: PayloadCodec) -> Finished:
-    emission, item = output.emission, output.step.item
-    trace_id = item.trace_id if emission.trace_id is None else emission.trace_id
-    reply_to = item.reply_to if emission.reply_to is None else emission.reply_to
-    meta = emission.meta or item.meta
-    try:
-        packed = emission.packed
-        payload: Any = codec.unpack(packed) if packed.tag is None or codec.knows(packed.tag) else codec.plain(packed)
-        decoded_meta = {} if meta is None else codec.plain(meta)
-    except PayloadError as error:
-        reason = f"output of node '{emission.node}' cannot be decoded here: {error}"
-    else:
-        if emission.status is not None:
-            payload = TerminalEvent(emission.status, payload, emission.error)
-        return Finished(output.step.root, Envelope(payload, trace_id, None, reply_to, decoded_meta, packed.tag))
-    return _finish_failure(
-        Failure(
-            place=output.place,
-            root=output.step.root,
-            category="execution",
-            delivery="executed",
-            group=output.step.group,
-            trace_id=trace_id,
-            reply_to=reply_to,
-            node=emission.node,
-            report=FailureReport(reason=reason, node=emission.node, input_index=output.step.root),
-        )
-    )

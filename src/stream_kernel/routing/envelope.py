@@ -40,11 +40,7 @@ class Envelope(msgspec.Struct, frozen=True):
     """Tag (`module:qualname`) of the payload's class, set on what a call returns; None for plain JSON."""
 
     def __post_init__(self) -> None:
-        trace_id, target, reply_to, tag = self.trace_id, self.target, self.reply_to, self.type
-        if (trace_id is None or trace_id.__class__ is str) and (target is None or target.__class__ is str):
-            if (reply_to is None or reply_to.__class__ is str) and tag is None and self.meta.__class__ is dict:
-                return
-        check_optional_str("Envelope", trace_id=trace_id, target=target, reply_to=reply_to, type=tag)
+        check_optional_str("Envelope", trace_id=self.trace_id, target=self.target, reply_to=self.reply_to, type=self.type)
         if not isinstance(self.meta, dict):
             raise TypeError(f"Envelope.meta must be a dict, not {self.meta.__class__.__name__}")
 

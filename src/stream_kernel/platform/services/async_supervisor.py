@@ -16,9 +16,9 @@ import msgspec
 
 from stream_kernel.config.model import RuntimeConfig
 from stream_kernel.engine.base import Capabilities, Engine, GroupSnapshot, PayloadCodec
-from stream_kernel.engine.boundary import Finished
 from stream_kernel.engine.inline import InlineEngine
 from stream_kernel.engine.process.supervisor import ProcessEngine
+from stream_kernel.engine.settlement import Finished
 from stream_kernel.errors import ConfigurationError, UsageError
 from stream_kernel.nodes.guard import refuse_while_importing
 from stream_kernel.nodes.registry import cause_of

@@ -20,7 +20,7 @@ from anyio.from_thread import BlockingPortal
 
 from stream_kernel.config.model import Mode, RuntimeConfig
 from stream_kernel.engine.base import Capabilities
-from stream_kernel.engine.boundary import Finished, Settled
+from stream_kernel.engine.settlement import Finished, Settled
 from stream_kernel.errors import ConfigurationError, UsageError
 from stream_kernel.observability.events import LifecycleEvent
 from stream_kernel.observability.sinks import Sink

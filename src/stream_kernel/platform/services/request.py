@@ -12,7 +12,9 @@ from typing import Literal, Protocol
 
 from stream_kernel.config.model import RuntimeConfig
 from stream_kernel.engine.base import Engine, PayloadCodec
-from stream_kernel.engine.boundary import BoundaryCall, Finished, Prepared, Settled, finish, prepare, refuse_all
+from stream_kernel.engine.boundary import BoundaryCall
+from stream_kernel.engine.preparation import Prepared, prepare, refuse_all
+from stream_kernel.engine.settlement import Finished, Settled, finish
 from stream_kernel.errors import Category, WorkerBootstrapError
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 

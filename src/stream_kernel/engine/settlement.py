@@ -1,0 +1,139 @@
+"""What becomes of the inputs of a call: steps on their way, outputs and failures at the end, and what the caller sees of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from stream_kernel.engine.base import PayloadCodec
+from stream_kernel.errors import (
+    BoundaryError,
+    BoundaryInputError,
+    Category,
+    CommandReport,
+    Delivery,
+    FailureReport,
+    PayloadError,
+    boundary_error,
+    handoff_sentence,
+)
+from stream_kernel.routing.envelope import BoundaryFailure, Envelope, TerminalEvent
+from stream_kernel.routing.items import Emission, InputItem
+
+__all__ = ["Failure", "Finished", "Output", "Place", "Settled", "Step", "finish"]
+
+Place = tuple[int, int, int, int]
+"""Where something stands in the order of a call: rank of the root input's group, position of the root input, hop, counter."""
+
+
+class Step(msgspec.Struct):
+    """One item on its way to a group."""
+
+    place: Place
+    root: int
+    group: str
+    item: InputItem
+    emitter: tuple[str, str] | None = None
+    """Group and node whose output it is; None for an input of the call."""
+
+
+class Output(msgspec.Struct):
+    """A terminal output: what a group emitted for a step."""
+
+    place: Place
+    step: Step
+    emission: Emission
+
+
+class Failure(msgspec.Struct):
+    """A step, or an input before it became one, that failed."""
+
+    place: Place
+    root: int
+    category: Category
+    delivery: Delivery
+    group: str | None
+    trace_id: str | None = None
+    reply_to: str | None = None
+    node: str | None = None
+    message: str | None = None
+    correlation_id: str | None = None
+    report: FailureReport = FailureReport()
+
+    @property
+    def sentence(self) -> str:
+        return self.message or handoff_sentence(self.category, self.group)
+
+    def error(
+        self, delivery: Delivery, trace_ids: tuple[str, ...], commands: tuple[CommandReport, ...]
+    ) -> BoundaryError | BoundaryInputError:
+        """This failure as an exception."""
+        return boundary_error(
+            self.category,
+            group=self.group,
+            delivery=delivery,
+            message=self.message,
+            trace_ids=trace_ids,
+            correlation_id=self.correlation_id,
+            report=msgspec.structs.replace(self.report, commands=commands),
+        )
+
+
+Settled = list[Output | Failure]
+"""What a call came to, in order."""
+
+
+class Finished(msgspec.Struct):
+    """One output of a call, in its order. `error` is what a failed one would have raised."""
+
+    root: int
+    envelope: Envelope
+    error: BoundaryError | BoundaryInputError | None = None
+
+
+def finish(settled: Iterable[Output | Failure], codec: PayloadCodec) -> list[Finished]:
+    """Decode what a call gave. Failures become envelopes with a terminal event, as `collect` promises."""
+    return [_finish_failure(one) if isinstance(one, Failure) else _finish_output(one, codec) for one in settled]
+
+
+def _finish_failure(failure: Failure) -> Finished:
+    event = TerminalEvent(
+        status="timeout" if failure.category == "timeout" else "error",
+        error=failure.sentence,
+        failure=BoundaryFailure(failure.category, failure.delivery, failure.group, failure.node, failure.sentence),
+    )
+    traces = () if failure.trace_id is None else (failure.trace_id,)
+    error = failure.error(failure.delivery, traces, failure.report.commands)
+    return Finished(failure.root, Envelope(event, failure.trace_id, None, failure.reply_to), error)
+
+
+def _finish_output(output: Output, codec: PayloadCodec) -> Finished:
+    emission, item = output.emission, output.step.item
+    trace_id = item.trace_id if emission.trace_id is None else emission.trace_id
+    reply_to = item.reply_to if emission.reply_to is None else emission.reply_to
+    meta = emission.meta or item.meta
+    try:
+        packed = emission.packed
+        payload: Any = codec.unpack(packed) if packed.tag is None or codec.knows(packed.tag) else codec.plain(packed)
+        decoded_meta = {} if meta is None else codec.plain(meta)
+    except PayloadError as error:
+        reason = f"output of node '{emission.node}' cannot be decoded here: {error}"
+    else:
+        if emission.status is not None:
+            payload = TerminalEvent(emission.status, payload, emission.error)
+        return Finished(output.step.root, Envelope(payload, trace_id, None, reply_to, decoded_meta, packed.tag))
+    return _finish_failure(
+        Failure(
+            place=output.place,
+            root=output.step.root,
+            category="execution",
+            delivery="executed",
+            group=output.step.group,
+            trace_id=trace_id,
+            reply_to=reply_to,
+            node=emission.node,
+            report=FailureReport(reason=reason, node=emission.node, input_index=output.step.root),
+        )
+    )
