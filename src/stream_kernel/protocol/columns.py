@@ -97,7 +97,7 @@ def inputs_from_columns(columns: InputColumns) -> list[InputItem]:
     """The inverse; raises `ValueError` for columns that do not fit together."""
     count = len(columns.payload)
     return [
-        InputItem(Packed(payload, tag, len(bytes(payload))), target, trace_id, reply_to, meta, source_group, route_hop, steps)
+        InputItem(Packed(payload, tag, len(payload)), target, trace_id, reply_to, meta, source_group, route_hop, steps)
         for payload, target, tag, trace_id, reply_to, meta, source_group, route_hop, steps in zip(
             columns.payload,
             spread(columns.target, count),
@@ -143,7 +143,7 @@ def outputs_from_columns(columns: OutputColumns | None, *, terminal: bool) -> li
         failure
         if failure is not None
         else Emission(
-            index, node or "", Packed(payload, tag, len(bytes(payload))), terminal, target, trace_id, reply_to, meta, steps, status, error
+            index, node or "", Packed(payload, tag, len(payload)), terminal, target, trace_id, reply_to, meta, steps, status, error
         )
         for index, payload, node, tag, target, trace_id, reply_to, meta, steps, status, error, failure in zip(
             columns.index,

@@ -45,8 +45,11 @@ class Child:
         self._lifeline = lifeline
         self._pidfd: int | None = None
         self._waiter: asyncio.Task[None] | None = None
-        # Should the supervisor be dropped without being closed, its workers go with it, at the latest at the end of the interpreter.
-        self._release = weakref.finalize(self, _release, process.pid, (stdin, stdout, stderr, lifeline))
+        # Should the supervisor be dropped without being closed, its workers go with it. At the end of the interpreter the lifeline
+        # does that by itself.
+        self._release = weakref.finalize(self, _release, os.getpid(), process.pid, (stdin, stdout, stderr, lifeline))
+        self._release.atexit = False
+        _LIVE.add(self)
 
     @classmethod
     async def spawn(cls, arguments: Callable[[int], Sequence[str]], environment: Mapping[str, str]) -> Child:
@@ -84,6 +87,13 @@ class Child:
     async def _wait(self, on_exit: Callable[[], None]) -> None:
         await self._process.wait()
         on_exit()
+
+    def disown(self) -> None:
+        """In a forked copy of this process: close the descriptors and leave the worker alone."""
+        detached = self._release.detach()
+        if detached is not None:
+            for fd in (self.stdin, self.stdout, self.stderr, self._lifeline):
+                os.close(fd)
 
     def kill_tree(self) -> None:
         """SIGKILL to the process and to everything in its session's process group."""
@@ -130,7 +140,21 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _release(pid: int, fds: tuple[int, ...]) -> None:
+def _release(owner: int, pid: int, fds: tuple[int, ...]) -> None:
+    if os.getpid() != owner:  # a copy in a forked process, whose descriptors are closed already
+        return
     _kill_group(pid)
     for fd in fds:
         os.close(fd)
+
+
+_LIVE: weakref.WeakSet[Child] = weakref.WeakSet()
+
+
+def _close_in_forked_child() -> None:
+    """A process forked from this one must not hold the lifelines: workers would outlive their parent for as long as it lives."""
+    for child in list(_LIVE):
+        child.disown()
+
+
+os.register_at_fork(after_in_child=_close_in_forked_child)

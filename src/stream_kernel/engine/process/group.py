@@ -42,15 +42,13 @@ class WorkerGroup:
     # -- what the engine asks of it
 
     def start(self) -> None:
-        """Spawn the workers that are not there."""
+        """Begin to start, unless that has been done."""
         if self.state in ("starting", "ready"):
             return
         self.state = "starting"
         self.boot_error = None
         self._deaths.forget()
-        for slot in self._slots:
-            if slot.state == "stopped":
-                slot.start()
+        self.spawn()
 
     def start_work(self, routes: tuple[NodeRoute, ...]) -> None:
         """All groups are ready: take commands."""
@@ -90,13 +88,31 @@ class WorkerGroup:
             slot.stop()
         self._settle_stop()
 
+    def hold(self) -> None:
+        """Before a restart: end the workers, but keep the queue and take calls into it."""
+        self.state = "starting"
+        self.boot_error = None
+        self._deaths.forget()
+        for slot in self._slots:
+            slot.stop()
+
+    def end_slots(self, reason: str) -> None:
+        """End the workers by force that did not end by themselves; what they had fails, the queue stays."""
+        for slot in self._slots:
+            slot.kill(reason, final=True)
+
+    def spawn(self) -> None:
+        """Start the workers that are not there."""
+        for slot in self._slots:
+            if slot.state == "stopped":
+                slot.start()
+
     def kill(self, reason: str) -> None:
         """End all workers by force."""
         if self.state in ("starting", "ready"):
             self.state = "stopping"
         self._drop_queue(reason)
-        for slot in self._slots:
-            slot.kill(reason, final=True)
+        self.end_slots(reason)
         self._settle_stop()
 
     async def gone(self) -> None:
@@ -215,8 +231,7 @@ class WorkerGroup:
         self.state = "failed"
         self._failure = reason
         self._drop_queue(f"the group has failed: {reason}")
-        for slot in self._slots:
-            slot.kill("its group has failed", final=True)
+        self.end_slots("its group has failed")
         self._on_change(self)
 
     def _settle_stop(self) -> None:

@@ -43,11 +43,11 @@ class ProcessEngine(Engine):
             group.start()
         for group in chosen:
             await group.launched()
-        self._raise_boot_error()
+        _raise_boot_error(chosen)
 
     async def wait_ready(self) -> None:
         while not (self.is_open and all(group.state == "ready" for group in self._groups.values())):
-            self._raise_boot_error()
+            _raise_boot_error(self._groups.values())
             await self._change()
 
     def codec(self, classes: Sequence[type]) -> Codec:
@@ -84,15 +84,14 @@ class ProcessEngine(Engine):
 
     async def restart(self, group: str) -> None:
         chosen = self._groups[group]
-        chosen.stop()
+        chosen.hold()
         await _all_gone([chosen], asyncio.get_running_loop().time() + chosen.config.stop_timeout_seconds)
-        chosen.kill("it did not end within its stop timeout")
+        chosen.end_slots("it did not end within its stop timeout")
         await chosen.gone()
-        chosen.mark_stopped()
-        await self.start([group])
+        chosen.spawn()
         while chosen.state == "starting":
             await self._change()
-        self._raise_boot_error()
+        _raise_boot_error([chosen])
 
     def snapshot(self) -> tuple[GroupSnapshot, ...]:
         return tuple(group.snapshot() for group in self._groups.values())
@@ -122,10 +121,11 @@ class ProcessEngine(Engine):
         self._waiters.append(waiter)
         await waiter
 
-    def _raise_boot_error(self) -> None:
-        for group in self._groups.values():
-            if group.boot_error is not None:
-                raise group.boot_error
+
+def _raise_boot_error(groups: Iterable[WorkerGroup]) -> None:
+    for group in groups:
+        if group.boot_error is not None:
+            raise group.boot_error
 
 
 async def _all_gone(groups: Sequence[WorkerGroup], deadline: float | None) -> None:

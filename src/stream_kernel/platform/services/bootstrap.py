@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
@@ -34,6 +35,8 @@ __all__ = ["LocalBootstrapSupervisor", "MultiprocessBootstrapSupervisor", "creat
 
 R = TypeVar("R")
 S = TypeVar("S", bound="_SyncSupervisor")
+_CLOSED = "this supervisor is closed: make a new one"
+_ABANDON_SECONDS = 5.0
 
 
 class _LoopThread:
@@ -59,8 +62,16 @@ class _LoopThread:
         self._thread.start()
         self._portal, self._loop = opened.result()
 
+        self._lock = threading.Lock()
+        self._is_ending = False
+
     def submit(self, work: Coroutine[Any, Any, R]) -> Future[R]:
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        """Run a coroutine on the loop; raises `UsageError` when the thread is ending."""
+        with self._lock:
+            if not self._is_ending:
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
+        work.close()
+        raise UsageError(_CLOSED)
 
     @property
     def is_current(self) -> bool:
@@ -68,8 +79,30 @@ class _LoopThread:
         return threading.current_thread() is self._thread
 
     def end(self) -> None:
+        """Stop the loop and wait for the thread; on the thread itself, only stop."""
+        with self._lock:
+            self._is_ending = True
+        if self.is_current:
+            self._loop.create_task(self._portal.stop())
+            return
+        # Calls that were submitted before get their refusal before the loop goes.
+        asyncio.run_coroutine_threadsafe(_some_passes(), self._loop).result()
         self._portal.call(self._portal.stop)
         self._thread.join()
+
+
+async def _some_passes() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def _abandon(supervisor: AsyncBoundarySupervisor, thread: _LoopThread) -> None:
+    """The facade was dropped, or the interpreter ends, without `close`: kill the workers and end the thread."""
+    if thread.is_current:
+        supervisor.engine.kill_now()
+    else:
+        thread.submit(supervisor.force_terminate_groups()).result(_ABANDON_SECONDS)
+    thread.end()
 
 
 class _Pending:
@@ -113,9 +146,14 @@ class _SyncSupervisor:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._is_closed = False
+        self._abandoned: weakref.finalize[..., Any] | None = None
 
     def __enter__(self: S) -> S:
-        self._run(self._supervisor.__aenter__)
+        try:
+            self._run(self._supervisor.__aenter__)
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -188,6 +226,8 @@ class _SyncSupervisor:
         with self._lock:
             thread, self._thread = self._thread, None
             self._is_closed = True
+        if self._abandoned is not None:
+            self._abandoned.detach()
         if thread is not None:
             try:
                 _result(thread.submit(self._supervisor.close()))
@@ -246,9 +286,10 @@ class _SyncSupervisor:
     def _open_thread(self) -> _LoopThread:
         with self._lock:
             if self._is_closed:
-                raise UsageError("this supervisor is closed: make a new one")
+                raise UsageError(_CLOSED)
             if self._thread is None:
                 self._thread = _LoopThread()
+                self._abandoned = weakref.finalize(self, _abandon, self._supervisor, self._thread)
             return self._thread
 
     def _refuse_misuse(self, instead: str) -> None:

@@ -146,8 +146,8 @@ def _check_arguments(inputs: Sequence[BoundaryDispatchInput], run_id: str, scena
     for name, value in (("run_id", run_id), ("scenario_id", scenario_id)):
         if not isinstance(value, str) or len(value) > _MAX_ID_CHARS:
             raise ValueError(f"{name} must be a string of at most {_MAX_ID_CHARS} characters")
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or math.isnan(timeout) or timeout < 0:
-        raise ValueError(f"timeout_seconds must be a number of at least 0, not {timeout!r}")
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not math.isfinite(timeout) or timeout < 0:
+        raise ValueError(f"timeout_seconds must be a finite number of at least 0, not {timeout!r}")
     if on_error not in ("raise", "collect"):
         raise ValueError(f"on_error must be 'raise' or 'collect', not {on_error!r}")
     if not isinstance(inputs, Sequence):
