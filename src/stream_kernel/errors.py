@@ -182,21 +182,22 @@ class BoundaryExecutionError(BoundaryError, RuntimeError):
     category: Category = "execution"
 
 
-class RuntimeWorkerFailedError(StreamKernelError, RuntimeError):
+class RuntimeWorkerFailedError(_CallFailure, RuntimeError):
     """A worker group failed a runtime: transport, timeout and execution as one type. `category` tells which."""
 
-    def __init__(self, message: str, *, category: Category, group: str, delivery: Delivery) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        *,
+        category: Category = "execution",
+        delivery: Delivery = "not_executed",
+        group: str | None = None,
+        trace_ids: tuple[str, ...] = (),
+        correlation_id: str | None = None,
+        report: FailureReport | None = None,
+    ) -> None:
+        super().__init__(message, delivery=delivery, group=group, trace_ids=trace_ids, correlation_id=correlation_id, report=report)
         self.category: Category = category
-        self.group = group
-        self.delivery: Delivery = delivery
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild_runtime_error, (str(self), self.category, self.group, self.delivery)
-
-
-def _rebuild_runtime_error(message: str, category: Category, group: str, delivery: Delivery) -> RuntimeWorkerFailedError:
-    return RuntimeWorkerFailedError(message, category=category, group=group, delivery=delivery)
 
 
 _VERBS: dict[Category, str] = {

@@ -76,7 +76,6 @@ def run_lifecycle(
         _shut_down(chosen, graceful_timeout_seconds)
     except Exception:
         _logger.exception("the shutdown after a failed run failed too")
-    failure.__context__ = None
     raise failure
 
 
@@ -124,15 +123,22 @@ def _map_worker_failure(exc: BaseException, *, group: str) -> RuntimeWorkerFaile
     """
     if isinstance(exc, RuntimeWorkerFailedError):
         return exc
-    category: Category = "execution"
-    delivery: Delivery = "maybe_executed"
     if isinstance(exc, (BoundaryError, BoundaryInputError)):
-        category = "execution" if exc.category == "input" else exc.category
-        delivery = exc.delivery
-    elif isinstance(exc, TimeoutError):
+        # A refused input is a mistake of the program that made it: for a runtime, a failed execution.
+        own: Category = "execution" if exc.category == "input" else exc.category
+        return RuntimeWorkerFailedError(
+            handoff_sentence(own, group),
+            category=own,
+            delivery=exc.delivery,
+            group=group,
+            trace_ids=exc.trace_ids,
+            correlation_id=exc.correlation_id,
+            report=exc.report,
+        )
+    category: Category = "execution"
+    if isinstance(exc, TimeoutError):
         category = "timeout"
-    elif isinstance(exc, (ConnectionError, EOFError)):
+    elif isinstance(exc, (ConnectionError, EOFError, WorkerBootstrapError)):
         category = "transport"
-    elif isinstance(exc, WorkerBootstrapError):
-        category, delivery = "transport", "not_executed"
-    return RuntimeWorkerFailedError(handoff_sentence(category, group), category=category, group=group, delivery=delivery)
+    delivery: Delivery = "not_executed" if isinstance(exc, WorkerBootstrapError) else "maybe_executed"
+    return RuntimeWorkerFailedError(handoff_sentence(category, group), category=category, delivery=delivery, group=group)
