@@ -77,8 +77,14 @@ class BoundaryCall:
         router = self._engine.router
         working = {step.group for step in self._pending}
         held = {group for group in working & router.stateful_groups if router.upstream(group) & working}
-        if held == working:  # stateful groups in a circle: the first in order goes on
-            held.discard(self._pending[0].group)
+        if held == working:  # stateful groups in a circle: the first in order that waits for its own circle only goes on
+            held.discard(
+                next(
+                    step.group
+                    for step in self._pending
+                    if all(step.group in router.upstream(other) for other in router.upstream(step.group) & working)
+                )
+            )
         released = [step for step in self._pending if step.group not in held]
         self._pending = [step for step in self._pending if step.group in held]
         return released

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -40,6 +41,8 @@ from stream_kernel.routing.router import NodeRoute, Router
 from stream_kernel.routing.tags import type_tag
 
 __all__ = ["CopyCodec", "InlineEngine"]
+
+_logger = logging.getLogger("stream_kernel.worker")
 
 
 class CopyCodec:
@@ -166,7 +169,7 @@ class _InlineGroup:
             carrier=self._codec if self._wire else CopyCodec(self._codec),
             max_hops=self._config.execution_ipc.max_hops,
         )
-        self._runner.watch_cancel(_is_being_cancelled)
+        self._runner.watch_cancel(_is_own_cancel)
 
     def submit(self, command: Command) -> InlineTicket:
         loop = asyncio.get_running_loop()
@@ -188,8 +191,9 @@ class _InlineGroup:
         self.state = "stopped"
         try:
             await self._contexts.aclose()
-        finally:
-            self._emit("worker_stopped", mode="graceful")
+        except Exception:
+            _logger.exception("group '%s': a node could not be left in order", self.name)
+        self._emit("worker_stopped", mode="graceful")
 
     def snapshot(self) -> GroupSnapshot:
         worker = WorkerSnapshot(
@@ -275,9 +279,9 @@ class _InlineGroup:
         )
 
 
-def _is_being_cancelled() -> bool:
+def _is_own_cancel(error: BaseException) -> bool:
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 class InlineEngine(Engine):
@@ -289,18 +293,24 @@ class InlineEngine(Engine):
         self.capabilities = Capabilities(kills=False, survives_crash=False, checks_payloads=self._wire, runs_parallel=False)
         self._config = config
         self._groups = {group.name: _InlineGroup(config, group, sink, wire=self._wire) for group in config.process_groups}
+        self._change = asyncio.Event()
 
     async def start(self, groups: Sequence[str]) -> None:
         for name in groups:
             await self._groups[name].start()
         self._open_if_ready()
+        self._change.set()
+        self._change = asyncio.Event()
 
     async def wait_ready(self) -> None:
         for group in self._groups.values():
             if group.boot_error is not None:
                 raise group.boot_error
-        if not self.is_open:
-            await asyncio.get_running_loop().create_future()  # until the caller's timeout: nobody has started the rest
+        while not self.is_open:
+            await self._change.wait()
+            for group in self._groups.values():
+                if group.boot_error is not None:
+                    raise group.boot_error
 
     def codec(self, classes: Sequence[type]) -> PayloadCodec:
         known = [cls for cls in classes if type_tag(cls) in self.router.tags]

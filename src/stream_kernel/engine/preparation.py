@@ -81,11 +81,12 @@ def _prepare_one(given: BoundaryDispatchInput, place: Place, codec: PayloadCodec
 
 def refuse_all(inputs: Sequence[BoundaryDispatchInput], category: Category, reason: str) -> Prepared:
     """The inputs of a call that cannot begin."""
+    ranks: dict[str | None, int] = {}
     return Prepared(
         [],
         [
             Failure(
-                (0, position, 0, 0),
+                (ranks.setdefault(given.dispatch_group, len(ranks)), position, 0, 0),
                 position,
                 category,
                 "not_executed",

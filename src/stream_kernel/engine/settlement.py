@@ -122,7 +122,7 @@ def _finish_output(output: Output, codec: PayloadCodec) -> Finished:
         reason = f"output of node '{emission.node}' cannot be decoded here: {error}"
     else:
         if emission.status is not None:
-            payload = TerminalEvent(emission.status, payload, emission.error)
+            payload = TerminalEvent(emission.status, payload, emission.error, emission.failure)
         return Finished(output.step.root, Envelope(payload, trace_id, None, reply_to, decoded_meta, packed.tag))
     return _finish_failure(
         Failure(

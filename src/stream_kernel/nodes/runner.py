@@ -86,10 +86,10 @@ class GroupRunner:
         self._router = router
         self._carrier = carrier
         self._max_hops = max_hops
-        self._is_own_cancel: Callable[[], bool] = lambda: False
+        self._is_own_cancel: Callable[[BaseException], bool] = lambda _: False
 
-    def watch_cancel(self, is_own_cancel: Callable[[], bool]) -> None:
-        """Tell what a `CancelledError` in an async node means: True lets it pass, since the task around it is being cancelled."""
+    def watch_cancel(self, is_own_cancel: Callable[[BaseException], bool]) -> None:
+        """Tell what comes out of an async node because the task around it is being cancelled: that is passed on."""
         self._is_own_cancel = is_own_cancel
 
     def _load(self, index: int, item: InputItem) -> Any:
@@ -189,7 +189,7 @@ class GroupRunner:
                 raise self._raised(node.spec.name, error) from None
 
     def _raised(self, name: str, error: BaseException) -> BaseException:
-        if isinstance(error, _Failed) or self._is_own_cancel():
+        if isinstance(error, _Failed) or self._is_own_cancel(error):
             return error
         return _Failed(name, f"node '{name}' raised {type(error).__name__}", _without_kernel_frames(error))
 
@@ -234,6 +234,7 @@ class GroupRunner:
                 steps=following.steps,
                 status=None if event is None else event.status,
                 error=None if event is None else event.error,
+                failure=None if event is None else event.failure,
             )
         return _Sending(emission, local, following)
 

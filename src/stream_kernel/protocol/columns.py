@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw
 
-from stream_kernel.routing.envelope import TerminalStatus
+from stream_kernel.routing.envelope import BoundaryFailure, TerminalStatus
 from stream_kernel.routing.items import Emission, InputItem, ItemFailure
 from stream_kernel.routing.packed import Packed
 
@@ -61,6 +61,7 @@ class OutputColumns(msgspec.Struct, frozen=True, omit_defaults=True):
     steps: int | list[int] = 0
     status: TerminalStatus | list[TerminalStatus | None] | None = None
     event_error: str | list[str | None] | None = None
+    event_failure: BoundaryFailure | list[BoundaryFailure | None] | None = None
     error: ItemFailure | list[ItemFailure | None] | None = None
 
 
@@ -130,6 +131,7 @@ def outputs_to_columns(outputs: Sequence[Emission | ItemFailure]) -> OutputColum
         steps=collapse([row.steps for row in rows]),
         status=collapse([row.status for row in rows]),
         event_error=collapse([row.error for row in rows]),
+        event_failure=collapse([row.failure for row in rows]),
         error=collapse([output if isinstance(output, ItemFailure) else None for output in outputs]),
     )
 
@@ -143,9 +145,9 @@ def outputs_from_columns(columns: OutputColumns | None, *, terminal: bool) -> li
         failure
         if failure is not None
         else Emission(
-            index, node or "", Packed(payload, tag, len(payload)), terminal, target, trace_id, reply_to, meta, steps, status, error
+            index, node or "", Packed(payload, tag, len(payload)), terminal, target, trace_id, reply_to, meta, steps, status, error, ended
         )
-        for index, payload, node, tag, target, trace_id, reply_to, meta, steps, status, error, failure in zip(
+        for index, payload, node, tag, target, trace_id, reply_to, meta, steps, status, error, ended, failure in zip(
             columns.index,
             columns.payload,
             spread(columns.node, count),
@@ -157,6 +159,7 @@ def outputs_from_columns(columns: OutputColumns | None, *, terminal: bool) -> li
             spread(columns.steps, count),
             spread(columns.status, count),
             spread(columns.event_error, count),
+            spread(columns.event_failure, count),
             spread(columns.error, count),
             strict=True,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from stream_kernel.errors import Category
-from stream_kernel.routing.envelope import TerminalStatus
+from stream_kernel.routing.envelope import BoundaryFailure, TerminalStatus
 from stream_kernel.routing.packed import Packed
 
 __all__ = ["Emission", "InputItem", "ItemFailure"]
@@ -54,12 +54,15 @@ class Emission(msgspec.Struct):
     status: TerminalStatus | None = None
     """Set for a terminal event."""
     error: str | None = None
+    failure: BoundaryFailure | None = None
 
     @property
     def size(self) -> int:
         """At most this many bytes on the wire."""
         meta = 0 if self.meta is None else self.meta.size
-        return self.packed.size + meta + _length(self.node, self.target, self.trace_id, self.reply_to, self.packed.tag, self.error)
+        failure = 0 if self.failure is None else _length(self.failure.group, self.failure.node, self.failure.message)
+        texts = _length(self.node, self.target, self.trace_id, self.reply_to, self.packed.tag, self.error)
+        return self.packed.size + meta + texts + failure
 
 
 class ItemFailure(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -67,6 +67,7 @@ class AsyncBoundarySupervisor:
         self._codec: tuple[Router, PayloadCodec] | None = None
         self._active = 0
         self._idle: asyncio.Event | None = None
+        self._leaving = asyncio.Event()
         self._closing: asyncio.Task[None] | None = None
         self._id_prefix = uuid.uuid4().hex[:12]
         self._ids = itertools.count(1)
@@ -92,10 +93,13 @@ class AsyncBoundarySupervisor:
         self._check_process()
         if self._state == "closed":
             raise UsageError("this supervisor is closed: make a new one")
+        if self._state == "draining":
+            raise UsageError("this supervisor is still stopping: force_terminate_groups() ends what outlives the grace")
         names = self._names(group_names)
         self._adopt_loop()
         self._message_classes = _message_classes(self.config)
         self._state = "running"
+        self._leaving = asyncio.Event()
         await self.engine.start(names)
 
     async def wait_ready(self, timeout_seconds: float | None = None) -> bool:
@@ -107,10 +111,10 @@ class AsyncBoundarySupervisor:
             return False
         try:
             async with asyncio.timeout(timeout_seconds):
-                await self.engine.wait_ready()
+                await self.pass_gate()
         except TimeoutError:
             return False
-        return True
+        return self._state == "running"
 
     async def stop_groups(self, *, graceful_timeout_seconds: float | None = None, drain_inflight: bool = True) -> None:
         """Refuse new calls, let admitted ones finish (or fail them, without `drain_inflight`), and ask all workers to end.
@@ -120,15 +124,18 @@ class AsyncBoundarySupervisor:
         """
         if self._state not in ("running", "draining"):
             return
-        self._state = "draining"
+        self._leave("draining")
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (self._default_grace() if graceful_timeout_seconds is None else graceful_timeout_seconds)
-        if not drain_inflight:
+        if drain_inflight:
+            await self._until_idle(deadline)
+            await self.engine.stop(self._names(None), deadline)
+        else:
             self.engine.abandon("the supervisor is being stopped")
-        async with asyncio.timeout_at(deadline):
-            await self._until_idle()
-        await self.engine.stop(self._names(None), deadline)
-        self._state = "stopped"
+            # The groups are stopped first: the further hops of calls that are at work must not begin.
+            await self.engine.stop(self._names(None), deadline)
+            await self._until_idle(deadline)
+        self._leave("stopped")
 
     async def force_terminate_groups(self, group_names: Sequence[str] | None = None) -> None:
         """Kill the workers of these groups (all by default) with their process trees; their calls fail as transport."""
@@ -137,7 +144,7 @@ class AsyncBoundarySupervisor:
         names = self._names(group_names)
         await self.engine.kill(names)
         if len(names) == len(self.config.process_groups) and self._state != "closed":
-            self._state = "stopped"
+            self._leave("stopped")
 
     async def restart_group(self, name: str) -> None:
         """Replace the workers of a group, a failed one included; returns when it is ready. Raises `WorkerBootstrapError`."""
@@ -161,7 +168,7 @@ class AsyncBoundarySupervisor:
             await self.stop_groups()
         except TimeoutError:
             await self.force_terminate_groups()
-        self._state = "closed"
+        self._leave("closed")
 
     # -- calls
 
@@ -258,15 +265,29 @@ class AsyncBoundarySupervisor:
         """Why no call is admitted now, or None."""
         return None if self._state == "running" else f"the supervisor is {self._state}"
 
+    async def pass_gate(self) -> None:
+        """Wait until all groups are ready, or until no call is admitted any more. Raises `WorkerBootstrapError`."""
+        self._check_loop()
+        loop = asyncio.get_running_loop()
+        opening = loop.create_task(self.engine.wait_ready())
+        leaving = loop.create_task(self._leaving.wait())
+        try:
+            await asyncio.wait((opening, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if opening.done():
+                opening.result()
+        finally:
+            opening.cancel()
+            leaving.cancel()
+
     def call_entered(self) -> None:
-        if asyncio.get_running_loop() is not self._loop:
-            raise UsageError("this supervisor runs in another event loop: make one per loop")
+        self._check_loop()
         self._active += 1
 
     def call_left(self) -> None:
         self._active -= 1
         if not self._active and self._idle is not None:
             self._idle.set()
+            self._idle = None
 
     def next_id(self) -> str:
         return f"{self._id_prefix}-{next(self._ids)}"
@@ -288,16 +309,26 @@ class AsyncBoundarySupervisor:
 
     # -- small things
 
-    async def _until_idle(self) -> None:
-        while self._active:
-            self._idle = asyncio.Event()
-            await self._idle.wait()
+    async def _until_idle(self, deadline: float) -> None:
+        async with asyncio.timeout_at(deadline):
+            while self._active:
+                if self._idle is None:
+                    self._idle = asyncio.Event()
+                await self._idle.wait()
+
+    def _leave(self, state: str) -> None:
+        """Admit no call any more, and turn those away that wait at the gate."""
+        self._state = state
+        self._leaving.set()
 
     def _adopt_loop(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._loop is not None and self._loop is not loop and self._state == "running":
+        if self._loop is not None and self._state == "running":
+            self._check_loop()
+        self._loop = asyncio.get_running_loop()
+
+    def _check_loop(self) -> None:
+        if asyncio.get_running_loop() is not self._loop:
             raise UsageError("this supervisor runs in another event loop: make one per loop")
-        self._loop = loop
 
     def _check_process(self) -> None:
         if os.getpid() != self._pid:

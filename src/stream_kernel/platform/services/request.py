@@ -36,6 +36,9 @@ class CallHost(Protocol):
     def refusal(self) -> str | None:
         """Why no call is admitted now, or None."""
 
+    async def pass_gate(self) -> None:
+        """Wait until all groups are ready, or until no call is admitted any more. Raises `WorkerBootstrapError`."""
+
     def call_entered(self) -> None: ...
 
     def call_left(self) -> None: ...
@@ -81,7 +84,7 @@ class CallRequest:
         """Wait, within the deadline, until all groups are ready."""
         try:
             async with asyncio.timeout_at(self._loop_deadline()):
-                await self._host.engine.wait_ready()
+                await self._host.pass_gate()
         except TimeoutError:
             self._refusal = ("timeout", "the deadline passed before all groups were ready")
         except WorkerBootstrapError as error:
