@@ -68,14 +68,15 @@ def _marked(module: ModuleType) -> Iterable[tuple[object, NodeSpec]]:
 
 
 def _build(group: str, target: Any, spec: NodeSpec, settings: Mapping[str, Any]) -> BuiltNode:
-    where = f"group '{group}': node '{spec.name}'"
+    where = f"group '{group}': node '{spec.name}' of module '{target.__module__}'"
     call = target
     if isinstance(target, type):
         try:
             call = target(**settings)
         except BaseException as error:  # noqa: BLE001  a constructor is user code
-            hint = f"; its settings are [nodes.{spec.name}]" if isinstance(error, TypeError) else ""
-            problem = WorkerBootstrapError(f"{where} could not be built: {cause_of(error)}{hint}", group=group, detail=_text(error))
+            problem = WorkerBootstrapError(
+                f"{where} could not be built with its settings [nodes.{spec.name}]: {cause_of(error)}", group=group, detail=_text(error)
+            )
         else:
             return _callable(group, call, spec)
         raise problem
