@@ -37,6 +37,7 @@ from stream_kernel.protocol.messages import (
 )
 from stream_kernel.protocol.session import Role, Session
 from stream_kernel.routing.items import Emission, ItemFailure
+from stream_kernel.routing.packed import Packed
 from stream_kernel.routing.router import Router
 from stream_kernel.worker.boot import import_nodes
 from stream_kernel.worker.reply import ReplyBuilder
@@ -141,7 +142,7 @@ class Host:
             worker_index=self._order.worker_index,
             nodes=self._nodes,
             router=Router(message.routes),
-            carrier=self._codec,
+            carrier=_OwnCarrier(self._codec, self._wire),
             max_hops=self._order.limits.max_hops,
         )
 
@@ -178,6 +179,7 @@ class Host:
 
     def _is_cancelled(self, correlation_id: str) -> bool:
         """Look for a cancel that came meanwhile; now and then only, since a look is a system call."""
+        self._wire.check_owner()  # a forked copy must not run the items that are left
         now = time.monotonic()
         if now >= self._next_poll:
             self._next_poll = now + _CANCEL_POLL_SECONDS
@@ -208,6 +210,19 @@ class Host:
                 self._loop.close()
         except BaseException:  # noqa: BLE001  user code
             traceback.print_exc()
+
+
+class _OwnCarrier:
+    """The codec, for this process only: what a node returns in a forked copy of it goes to no other node."""
+
+    def __init__(self, codec: Codec, wire: Wire) -> None:
+        self._wire = wire
+        self._codec = codec
+        self.unpack = codec.unpack
+
+    def pack(self, payload: Any) -> Packed:
+        self._wire.check_owner()
+        return self._codec.pack(payload)
 
 
 def serve(wire: Wire, max_frame_bytes: int) -> int:

@@ -26,7 +26,7 @@ class Wire:
 
     def read(self) -> bytes:
         """The next bytes; empty at the end of the stream."""
-        self._check_owner()
+        self.check_owner()
         return os.read(self._read_fd, _CHUNK)
 
     def readable(self) -> bool:
@@ -37,12 +37,13 @@ class Wire:
 
     def write(self, frame: bytes) -> None:
         """Write all of `frame`."""
-        self._check_owner()
+        self.check_owner()
         view = memoryview(frame)
         while view:
             view = view[os.write(self._write_fd, view) :]
 
-    def _check_owner(self) -> None:
+    def check_owner(self) -> None:
+        """End the process if it is a forked copy."""
         if os.getpid() != self._owner:
             # A node forked, and the child came back here instead of ending: it must neither answer nor take commands.
             os._exit(0)

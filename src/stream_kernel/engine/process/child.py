@@ -101,14 +101,12 @@ class Child:
             _kill_group(self.pid)
 
     async def reap(self) -> ExitStatus:
-        """Wait, for a bounded time, until the process is gone, and release everything."""
+        """Wait, for a bounded time, until the process is gone."""
         try:
             code = await asyncio.wait_for(self._process.wait(), _REAP_SECONDS)
         except TimeoutError:
             logging.getLogger("stream_kernel").error("worker process %d does not end after SIGKILL; it is left behind", self.pid)
             return ExitStatus()
-        finally:
-            self.close()
         if code >= 0:
             return ExitStatus(exit_code=code)
         try:

@@ -33,6 +33,7 @@ class Connection:
         self._on_message = on_message
         self._unsent = bytearray()
         self._is_open = True
+        self._is_broken = False
         self._grace: asyncio.TimerHandle | None = None
         self.over: asyncio.Future[str] = self._loop.create_future()
         """Done when the connection is over, with a clean reason."""
@@ -44,22 +45,29 @@ class Connection:
         self._loop.add_reader(self._child.stdin, self._on_pipe_closed, "its stdin was closed")
         self._child.watch_exit(self._on_exit)
 
-    def send(self, message: FromParent) -> None:
-        """Write a message, at once or as soon as the pipe takes it."""
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing has been seen yet that will end it."""
+        return self._is_open and self._grace is None and not self.over.done()
+
+    def send(self, message: FromParent) -> bool:
+        """Write a message, at once or as soon as the pipe takes it; False when nobody will ever read it."""
         frame = self.session.send(message)
-        if self._unsent:
-            self._unsent += frame
-            return
-        written = self._write(frame)
-        if written < len(frame):
-            self._unsent += memoryview(frame)[written:]
-            if self._is_open:
-                self._loop.add_writer(self._child.stdin, self._on_writable)
+        if not self._unsent:
+            written = self._write(frame)
+            if written == len(frame):
+                return True
+            if not self.is_sound:
+                return False
+            self._loop.add_writer(self._child.stdin, self._on_writable)
+            frame = frame[written:]
+        self._unsent += frame
+        return self.is_sound
 
     def pump(self) -> None:
         """Take everything that can be read now, so that no reply that has arrived counts as missing."""
         for _ in range(_PUMP_READS):
-            if not (self._is_open and self._read_once()):
+            if not (self._is_open and not self._is_broken and self._read_once()):
                 return
 
     def close(self) -> None:
@@ -93,6 +101,7 @@ class Connection:
             for message in self.session.receive(data):
                 self._on_message(message)
         except ProtocolViolation as violation:
+            self._is_broken = True  # what follows must not be taken for messages
             self._loop.remove_reader(self._child.stdout)
             self._end(f"protocol violation: {violation}")
             return False

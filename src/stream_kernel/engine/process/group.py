@@ -84,6 +84,7 @@ class WorkerGroup:
         if self.state in ("starting", "ready"):
             self.state = "stopping"
             self._drop_queue("the group is being stopped")
+            self._on_change(self)
         for slot in self._slots:
             slot.stop()
         self._settle_stop()
@@ -111,6 +112,7 @@ class WorkerGroup:
         """End all workers by force."""
         if self.state in ("starting", "ready"):
             self.state = "stopping"
+            self._on_change(self)
         self._drop_queue(reason)
         self.end_slots(reason)
         self._settle_stop()
@@ -119,6 +121,11 @@ class WorkerGroup:
         """Wait until no worker is left."""
         for slot in self._slots:
             await slot.gone()
+
+    def check_not_failed(self) -> None:
+        """Raise `WorkerBootstrapError` when this group has failed: it will not be ready."""
+        if self.state == "failed":
+            raise WorkerBootstrapError(f"group '{self.name}' has failed: {self._failure}", group=self.name)
 
     def mark_stopped(self) -> None:
         """No worker is left and none is wanted: a failed group becomes an ordinary stopped one."""
@@ -192,8 +199,10 @@ class WorkerGroup:
             if slot is None:
                 return
             ticket = self._queue.popitem(last=False)[1]
-            if not ticket.settled:  # its callback, which takes it out of the queue, may not have run yet
-                slot.take(ticket)
+            # A settled one is still here when its callback, which takes it out of the queue, has not run yet.
+            if not ticket.settled and not slot.take(ticket):
+                self._queue[ticket.command.correlation_id] = ticket
+                self._queue.move_to_end(ticket.command.correlation_id, last=False)
 
     def _select(self) -> WorkerSlot | None:
         """The next free worker in turn. With one command at a worker at a time, least outstanding first is just that."""

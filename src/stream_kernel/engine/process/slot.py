@@ -112,16 +112,14 @@ class WorkerSlot:
     @property
     def is_free(self) -> bool:
         """Ready, knows the routes, and has nothing to do."""
-        return self._works and not self._ledger
+        return self._works and not self._ledger and self._connection is not None and self._connection.is_sound
 
-    def take(self, ticket: Ticket) -> None:
-        """Hand a command to the worker."""
+    def take(self, ticket: Ticket) -> bool:
+        """Hand a command to the worker; False when it has just died, and nothing of the command has reached it."""
         assert self._child is not None
         command = ticket.command
-        ticket.taken_by(self.worker_id, self._child.pid, self.generation)
-        self._ledger.enter(ticket)
         remaining = command.deadline - asyncio.get_running_loop().time()
-        self._send(
+        is_sent = self._send(
             ExecuteBoundary(
                 correlation_id=command.correlation_id,
                 run_id=command.run_id,
@@ -131,6 +129,10 @@ class WorkerSlot:
                 inputs=inputs_to_columns(command.items),
             )
         )
+        if is_sent:
+            ticket.taken_by(self.worker_id, self._child.pid, self.generation)
+            self._ledger.enter(ticket)
+        return is_sent
 
     def owes(self, ticket: Ticket) -> bool:
         """Whether this worker has the command and has not answered it."""
@@ -226,9 +228,13 @@ class WorkerSlot:
         reason = await self._lasting(connection)
         connection.pump()
         child.kill_tree()
-        status = await child.reap()
-        connection.close()
-        stderr.close()
+        try:
+            status = await child.reap()
+        finally:
+            # Before the descriptors go: another thread may be given their numbers at once.
+            connection.close()
+            stderr.close()
+            child.close()
         if reason == "it ended" or self._killed_for is not None:
             reason = self._killed_for or str(status)
         was_ready = self.state in ("ready", "stopping") or (self.state == "killing" and self._boot_error is None)
@@ -302,9 +308,9 @@ class WorkerSlot:
             "process_groups.start_timeout_seconds"
         )
 
-    def _send(self, message: FromParent) -> None:
+    def _send(self, message: FromParent) -> bool:
         assert self._connection is not None
-        self._connection.send(message)
+        return self._connection.send(message)
 
     def _advance(self, event: WorkerEvent) -> None:
         self.state = advance(self.state, event)

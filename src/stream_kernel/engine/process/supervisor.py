@@ -11,7 +11,7 @@ from stream_kernel.engine.base import Capabilities, Command, Engine, GroupSnapsh
 from stream_kernel.engine.process.environment import main_module
 from stream_kernel.engine.process.group import WorkerGroup
 from stream_kernel.engine.process.ticket import Ticket
-from stream_kernel.errors import ConfigurationError
+from stream_kernel.errors import ConfigurationError, WorkerBootstrapError
 from stream_kernel.observability.sinks import Sink
 from stream_kernel.protocol.codec import Codec
 from stream_kernel.routing.router import Router
@@ -48,6 +48,8 @@ class ProcessEngine(Engine):
     async def wait_ready(self) -> None:
         while not (self.is_open and all(group.state == "ready" for group in self._groups.values())):
             _raise_boot_error(self._groups.values())
+            for group in self._groups.values():
+                group.check_not_failed()
             await self._change()
 
     def codec(self, classes: Sequence[type]) -> Codec:
@@ -88,10 +90,14 @@ class ProcessEngine(Engine):
         await _all_gone([chosen], asyncio.get_running_loop().time() + chosen.config.stop_timeout_seconds)
         chosen.end_slots("it did not end within its stop timeout")
         await chosen.gone()
-        chosen.spawn()
+        if chosen.state == "starting":  # nobody has stopped it meanwhile
+            chosen.spawn()
         while chosen.state == "starting":
             await self._change()
         _raise_boot_error([chosen])
+        chosen.check_not_failed()
+        if chosen.state != "ready":
+            raise WorkerBootstrapError(f"group '{group}' was stopped while it was restarting", group=group)
 
     def snapshot(self) -> tuple[GroupSnapshot, ...]:
         return tuple(group.snapshot() for group in self._groups.values())

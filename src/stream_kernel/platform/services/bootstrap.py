@@ -96,8 +96,10 @@ async def _some_passes() -> None:
         await asyncio.sleep(0)
 
 
-def _abandon(supervisor: AsyncBoundarySupervisor, thread: _LoopThread) -> None:
+def _abandon(owner: int, supervisor: AsyncBoundarySupervisor, thread: _LoopThread) -> None:
     """The facade was dropped, or the interpreter ends, without `close`: kill the workers and end the thread."""
+    if os.getpid() != owner:  # a forked copy has neither the thread nor the workers
+        return
     if thread.is_current:
         supervisor.engine.kill_now()
     else:
@@ -277,6 +279,8 @@ class _SyncSupervisor:
         thread = self._thread
         if thread is None or thread.is_current:
             return question()
+        if os.getpid() != self._pid:
+            raise _after_fork(self._pid)
 
         async def ask() -> R:
             return question()
@@ -289,16 +293,20 @@ class _SyncSupervisor:
                 raise UsageError(_CLOSED)
             if self._thread is None:
                 self._thread = _LoopThread()
-                self._abandoned = weakref.finalize(self, _abandon, self._supervisor, self._thread)
+                self._abandoned = weakref.finalize(self, _abandon, self._pid, self._supervisor, self._thread)
             return self._thread
 
     def _refuse_misuse(self, instead: str) -> None:
         if os.getpid() != self._pid:
-            raise UsageError(f"this supervisor belongs to process {self._pid}: after a fork, make a new one")
+            raise _after_fork(self._pid)
         if _in_event_loop():
             raise UsageError(
                 f"{type(self).__name__} would block the running event loop. Use the asynchronous supervisor there:\n\n    {instead}"
             )
+
+
+def _after_fork(owner: int) -> UsageError:
+    return UsageError(f"this supervisor belongs to process {owner}: after a fork, make a new one")
 
 
 def _in_event_loop() -> bool:
