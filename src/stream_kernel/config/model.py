@@ -7,6 +7,7 @@ a wrong type or groups that contradict each other is a `ConfigurationError` that
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,39 @@ Names = Annotated[tuple[Name, ...], Field(strict=False)]
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def _refuse_setting(value: object, path: str, depth: int = 0) -> None:
+    """Raise `ValueError` for a setting that would not reach the worker as it is: it travels as JSON. Its text names no value."""
+    if depth > _MAX_SETTING_DEPTH:
+        raise ValueError(f"{path[:60]}…: is nested deeper than {_MAX_SETTING_DEPTH} levels")
+    if type(value) is dict:
+        for key, item in value.items():
+            if type(key) is not str:
+                raise ValueError(f"{path}: a key is of type {type(key).__name__}; settings travel as JSON, whose keys are strings")
+            _refuse_setting(item, f"{path}.{key}", depth + 1)
+    elif type(value) is list:
+        for index, item in enumerate(value):
+            _refuse_setting(item, f"{path}[{index}]", depth + 1)
+    elif type(value) is float and not isfinite(value):
+        raise ValueError(f"{path}: is NaN or infinite; settings travel as JSON")
+    elif type(value) is int and not -(1 << 63) <= value < 1 << 64:
+        raise ValueError(f"{path}: is an integer beyond 64 bit; write it as text")
+    elif type(value) is str and not _is_utf8(value):
+        raise ValueError(f"{path}: is a string with lone surrogates, which UTF-8 cannot carry")
+    elif value is not None and type(value) not in (bool, int, float, str):
+        raise ValueError(f"{path}: is of type {type(value).__name__}; settings travel as JSON: write it as text")
+
+
+_MAX_SETTING_DEPTH = 64
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class BootstrapConfig(_Frozen):
@@ -143,9 +177,11 @@ class RuntimeConfig(BaseSettings):
                 if node in homes:
                     raise ValueError(f"{where}.nodes: node '{node}' is already in group '{homes[node]}'")
                 homes[node] = group.name
-        for node in self.nodes:
+        for node, settings in self.nodes.items():
             if node not in homes:
                 raise ValueError(f"nodes.{node}: settings for a node that is in no group")
+            for key, value in settings.items():
+                _refuse_setting(value, f"nodes.{node}.{key}")
         if self.source is not None and self.source.target not in homes:
             raise ValueError(f"source.target: node '{self.source.target}' is in no group")
         return self

@@ -12,8 +12,9 @@ from typing import Any
 from msgspec import Raw
 
 from stream_kernel.errors import PayloadError, WorkerBootstrapError
-from stream_kernel.protocol.plain import PLAIN_TYPES, decode_plain, encode_plain
-from stream_kernel.protocol.typed import TypedCodec, UnsupportedType, is_message_class
+from stream_kernel.protocol.fields import UnsupportedType, is_message_class
+from stream_kernel.protocol.plain import PLAIN_TYPES, decode_plain, encode_plain, refusal_of
+from stream_kernel.protocol.typed import TypedCodec
 from stream_kernel.routing.packed import Packed
 from stream_kernel.routing.tags import type_tag
 
@@ -68,8 +69,7 @@ class Codec:
             return None
         known = self._by_class.get(cls) or self._learn(cls)
         if known is None:
-            encode_plain(payload)  # refuses it and says why
-            return None
+            raise refusal_of(payload)
         return known[0]
 
     def pack(self, payload: Any) -> Packed:

@@ -15,7 +15,7 @@ import orjson
 
 from stream_kernel.errors import PayloadError
 
-__all__ = ["LARGE_DATA_PAGE", "PLAIN_TYPES", "decode_plain", "encode_plain"]
+__all__ = ["LARGE_DATA_PAGE", "PLAIN_TYPES", "decode_plain", "encode_plain", "refusal_of", "refuse_depth"]
 
 LARGE_DATA_PAGE = "docs/large-data.md"
 PLAIN_TYPES = frozenset({dict, list, str, int, float, bool, type(None)})
@@ -32,10 +32,21 @@ def encode_plain(value: Any) -> bytes:
         data = orjson.dumps(value, option=_OPTIONS)
     except (TypeError, ValueError):
         data = b""
-    # Only a None, a NaN or an infinity (or the text) puts `null` into the bytes: without it no float needs a look.
-    if data and _exact(value) and (b"null" not in data or _finite(value)):
-        return data
-    raise _explain(value, 0) or PayloadError("cannot be encoded as JSON")
+    try:
+        # Only a None, a NaN or an infinity (or the text) puts `null` into the bytes: without it no float needs a look.
+        if data and _exact(value) and (b"null" not in data or _finite(value)):
+            return data
+    except RecursionError:  # refusal_of says it
+        pass
+    raise refusal_of(value)
+
+
+def refusal_of(value: Any) -> PayloadError:
+    """What is wrong with a value that cannot be encoded."""
+    try:
+        return _explain(value, 0) or PayloadError("is nested too deeply for the stack that is left")
+    except RecursionError:  # the caller's own stack is part of it
+        return PayloadError("is nested too deeply for the stack that is left")
 
 
 def decode_plain(data: bytes | msgspec.Raw) -> Any:
@@ -45,6 +56,16 @@ def decode_plain(data: bytes | msgspec.Raw) -> Any:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     raise PayloadError("is not JSON that can be read back")
+
+
+def refuse_depth(value: Any) -> None:
+    """Raise `PayloadError` for a plain value that is nested deeper than a payload may be."""
+    level = [value]
+    for _ in range(_MAX_DEPTH + 1):
+        level = [item for parent in level if type(parent) in (dict, list) for item in (parent.values() if type(parent) is dict else parent)]
+        if not level:
+            return
+    raise PayloadError(f"is nested deeper than {_MAX_DEPTH} levels")
 
 
 def _exact(value: Any) -> bool:

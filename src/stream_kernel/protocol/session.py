@@ -72,6 +72,7 @@ class Session:
         self._splitter = LineSplitter(max_frame_bytes + FRAME_ALLOWANCE)
         self._limit = max_frame_bytes + FRAME_ALLOWANCE
         self._decoder = _DECODERS[role.peer]
+        self._is_broken = False
         self.outstanding: deque[str] = deque()
         """Ids of the commands that have not had their (last) reply, oldest first."""
 
@@ -85,10 +86,16 @@ class Session:
 
     def receive(self, data: bytes) -> Iterator[FromWorker | FromParent]:
         """The messages that `data` completes, one by one: those before a violation still arrive."""
-        for line in self._splitter.feed(data):
-            message = self._decode(line)
-            self._advance(self.role.peer, message)
-            yield message
+        if self._is_broken:
+            raise ProtocolViolation("the session is over: the peer has broken the protocol before")
+        try:
+            for line in self._splitter.feed(data):
+                message = self._decode(line)
+                self._advance(self.role.peer, message)
+                yield message
+        except ProtocolViolation:
+            self._is_broken = True
+            raise
 
     def receive_eof(self) -> None:
         """The peer's stream ended. Raises `ProtocolViolation` when it ended inside a frame."""
