@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+import kernel_nodes
 from stream_kernel import Envelope, NodeContext, TerminalEvent, node
 from stream_kernel.routing.envelope import BoundaryFailure
 
@@ -223,3 +224,9 @@ def raiser(message: str, ctx: NodeContext) -> None:
     import builtins
 
     raise getattr(builtins, message)("secret")
+
+
+@node(name="hold_too")
+def hold_too(message: dict[str, Any], ctx: NodeContext) -> dict[str, Any]:
+    """`hold` under another name, for another group."""
+    return kernel_nodes.hold(message, ctx)
