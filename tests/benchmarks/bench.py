@@ -25,7 +25,7 @@ import anyio
 import anyio.to_process
 from bench_work import Record, work, work_many
 
-from stream_kernel import AsyncBoundarySupervisor, BoundaryDispatchInput, MultiprocessBootstrapSupervisor, RuntimeConfig, RoutingResult
+from stream_kernel import AsyncBoundarySupervisor, BoundaryDispatchInput, MultiprocessBootstrapSupervisor, RoutingResult, RuntimeConfig
 
 BATCH = 100
 _numbers = itertools.count(1)

@@ -32,8 +32,8 @@ def documents() -> list[Path]:
 
 def blocks(document: Path, language: str) -> list[Block]:
     """The fenced blocks of that language, in order."""
-    found = []
-    fence = None
+    found: list[Block] = []
+    fence: tuple[int, str, list[str]] | None = None
     for number, line in enumerate(document.read_text(encoding="utf-8").splitlines(keepends=True), start=1):
         if fence is not None and line.strip() == "```":
             found.append(Block(document, fence[0], fence[1], "".join(fence[2])))

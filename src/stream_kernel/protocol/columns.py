@@ -1,8 +1,8 @@
 """The shape of a frame's items: columns with defaults.
 
 A column is one value where all items agree (their target, most of the time), a list where they differ, and left out where it is
-null for all. On batches of 100 small records that halves the frame and costs 0.6 of the time of rows; a single item costs 3 µs
-more, of about 110 (measured when the shape was decided, see docs/protocol.md).
+null for all. On batches of 100 small records that halves the frame and costs three quarters of the time of rows; a single item costs
+4 µs more (tests/benchmarks/frame_shape.py, see docs/protocol.md).
 """
 
 from __future__ import annotations
