@@ -118,14 +118,15 @@ def test_every_key_of_the_configuration_is_documented_with_its_default(heading: 
 # -- protocol.md
 
 PROTOCOL = DOCS / "protocol.md"
-MESSAGES: dict[str, Any] = {
-    str(kind.__struct_config__.tag): kind for union in (messages.FromWorker, messages.FromParent) for kind in union.__args__
+WIRE: tuple[Any, ...] = (*messages.FromWorker.__args__, *messages.FromParent.__args__)
+MESSAGES: dict[str, Any] = {str(kind.__struct_config__.tag): kind for kind in WIRE}
+PARTS: dict[str, Any] = {
+    "A route": NodeRoute,
+    "Columns of inputs": InputColumns,
+    "Columns of outputs": OutputColumns,
+    "A failed item": ItemFailure,
 }
-PARTS = {"A route": NodeRoute, "Columns of inputs": InputColumns, "Columns of outputs": OutputColumns, "A failed item": ItemFailure}
-TABLES: dict[str, type[msgspec.Struct]] = {
-    **{f"### `{tag}`": kind for tag, kind in MESSAGES.items()},
-    **{f"### {k}": v for k, v in PARTS.items()},
-}
+TABLES = {f"### {name}": kind for name, kind in [*((f"`{tag}`", kind) for tag, kind in MESSAGES.items()), *PARTS.items()]}
 
 
 @pytest.mark.parametrize("heading", TABLES)
