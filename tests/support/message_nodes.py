@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import os
 import uuid
 from collections.abc import Iterator
 from decimal import Decimal
@@ -230,3 +231,29 @@ def raiser(message: str, ctx: NodeContext) -> None:
 def hold_too(message: dict[str, Any], ctx: NodeContext) -> dict[str, Any]:
     """`hold` under another name, for another group."""
     return kernel_nodes.hold(message, ctx)
+
+
+@node(name="late")
+class Late:
+    """Is ready when the FIFO `boot` is opened for writing."""
+
+    def __init__(self, boot: str) -> None:
+        with Path(boot).open() as fifo:
+            fifo.read()
+
+    def __call__(self, message: Any, ctx: NodeContext) -> str:
+        """Say that it is there."""
+        return "here"
+
+
+@node(name="hold_and_pass")
+def hold_and_pass(message: dict[str, Any], ctx: NodeContext) -> Envelope:
+    """`hold`, then pass the message on to `relay_a`."""
+    kernel_nodes.hold(message, ctx)
+    return Envelope({"path": [], **message}, target="relay_a")
+
+
+@node(name="environment")
+def environment(message: str, ctx: NodeContext) -> str:
+    """The value of an environment variable."""
+    return os.environ[message]
