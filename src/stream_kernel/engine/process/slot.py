@@ -80,7 +80,7 @@ class WorkerSlot:
         self.worker_id = f"{group.name}#{index}"
         self.state: WorkerState = "stopped"
         self.generation = 0
-        self.late_replies = 0
+        self._late_replies = 0
         self._ledger = Ledger()
         self._works = False
         self._final = False
@@ -97,6 +97,7 @@ class WorkerSlot:
         """Begin a new incarnation."""
         self._advance("start")
         self.generation += 1
+        self._late_replies = self.late_replies
         self._ledger = Ledger()
         self._works = self._final = False
         self._killed_for = self._boot_error = None
@@ -133,6 +134,11 @@ class WorkerSlot:
             ticket.taken_by(self.worker_id, self._child.pid, self.generation)
             self._ledger.enter(ticket)
         return is_sent
+
+    @property
+    def late_replies(self) -> int:
+        """How many replies of all generations came when nobody waited for them any more."""
+        return self._late_replies + self._ledger.late_replies
 
     def owes(self, ticket: Ticket) -> bool:
         """Whether this worker has the command and has not answered it."""
@@ -238,7 +244,6 @@ class WorkerSlot:
         if reason == "it ended" or self._killed_for is not None:
             reason = self._killed_for or str(status)
         was_ready = self.state in ("ready", "stopping") or (self.state == "killing" and self._boot_error is None)
-        self.late_replies += self._ledger.late_replies
         self._ledger.close(status, reason, stderr.tail())
         self._advance("exited")
         if self._final:
