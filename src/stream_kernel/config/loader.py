@@ -11,8 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import EnvSettingsSource
-from pydantic_settings.exceptions import SettingsError
+from pydantic_settings import EnvSettingsSource, SettingsError
 
 from stream_kernel.config.model import ProcessGroupConfig, RuntimeConfig
 from stream_kernel.errors import ConfigurationError
