@@ -117,7 +117,8 @@ def test_collapse_and_spread_are_inverse() -> None:
     assert collapse([1, 2]) == [1, 2]
     assert collapse([]) == []
     assert spread(1, 3) == [1, 1, 1]
-    assert spread([1, 2], 2) == [1, 2]
+    column: int | list[int] = [1, 2]
+    assert spread(column, 2) == [1, 2]
 
 
 @pytest.mark.fault("FAULT-18")

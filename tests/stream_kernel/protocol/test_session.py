@@ -121,7 +121,7 @@ def test_two_peers_hold_a_whole_conversation_over_any_chunking(chunk: int) -> No
     commands = [command("a"), command("b")]
     assert pair.parent_says(*commands, Ping(token=3)) == [*commands, Ping(token=3)]
     assert list(pair.worker.outstanding) == list(pair.parent.outstanding) == ["a", "b"]
-    replies = [Pong(token=3), result("a", more=True), result("a"), result("b")]
+    replies: list[FromWorker] = [Pong(token=3), result("a", more=True), result("a"), result("b")]
     assert pair.worker_says(*replies) == replies
     assert not pair.worker.outstanding and not pair.parent.outstanding
     assert pair.parent_says(Stop()) == [Stop()]
