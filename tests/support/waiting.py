@@ -1,11 +1,16 @@
-"""Bounded polling, for the few conditions that no event announces."""
+"""Ways to wait: bounded polling for conditions that no event announces, and blocking waits beside an event loop."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
-__all__ = ["until"]
+__all__ = ["in_thread", "until"]
+
+R = TypeVar("R")
 
 
 def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -14,3 +19,9 @@ def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come about in time"
         time.sleep(0.002)
+
+
+async def in_thread(blocking: Callable[..., R], *arguments: object) -> R:
+    """What `blocking` gives, run in a thread that is gone afterwards (those of `asyncio.to_thread` stay)."""
+    with ThreadPoolExecutor(1) as threads:
+        return await asyncio.get_running_loop().run_in_executor(threads, blocking, *arguments)

@@ -1,0 +1,224 @@
+"""The asynchronous supervisor in the caller's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from typing import Any, TypeVar, cast
+
+import pytest
+
+from fixture_types import Fifo, MakeConfig, MakeFifo
+from stream_kernel import AsyncBoundarySupervisor, BoundaryDispatchInput, BoundaryTransportError, UsageError
+from waiting import in_thread
+
+T = TypeVar("T")
+BOTH = ["kernel_nodes", "message_nodes"]
+
+
+def begin(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    return asyncio.get_running_loop().create_task(work)
+
+
+def active(supervisor: AsyncBoundarySupervisor) -> tuple[int, int]:
+    groups = supervisor.snapshot().groups
+    return supervisor.snapshot().active_calls, sum(group.queued for group in groups)
+
+
+async def until_nothing_is_at_work(supervisor: AsyncBoundarySupervisor) -> None:
+    async with asyncio.timeout(30):
+        while active(supervisor) != (0, 0):
+            await asyncio.sleep(0.002)
+
+
+def held(make_fifo: MakeFifo) -> tuple[dict[str, str], Fifo, Fifo]:
+    started, release = make_fifo("started"), make_fifo("release")
+    return {"started": started.path, "release": release.path}, started, release
+
+
+async def test_it_runs_in_the_callers_loop_and_starts_no_thread_of_its_own(make_config: MakeConfig) -> None:
+    async with AsyncBoundarySupervisor(make_config({"g": ["echo"]})) as supervisor:
+        assert await supervisor.call("echo", {"v": 1}, timeout_seconds=30) == {"value": {"v": 1}}
+        given = BoundaryDispatchInput(2, "g", "echo", "t", "r")
+        (output,) = (await supervisor.execute_boundary(run_id="r", scenario_id="s", inputs=[given])).terminal_outputs
+        assert (output.payload, output.trace_id, output.reply_to) == ({"value": 2}, "t", "r")
+        assert "stream_kernel supervisor" not in [thread.name for thread in threading.enumerate()]
+        assert (supervisor.snapshot().state, active(supervisor)) == ("running", (0, 0))
+    assert supervisor.snapshot().state == "closed"
+
+
+async def test_the_loop_stays_free_while_a_worker_works(make_config: MakeConfig, make_fifo: MakeFifo) -> None:
+    payload, started, release = held(make_fifo)
+    async with AsyncBoundarySupervisor(make_config({"g": ["hold"], "h": ["echo"]})) as supervisor:
+        call = begin(supervisor.call("hold", payload))
+        pid = int(await in_thread(started.wait))
+        assert await supervisor.call("echo", 1) == {"value": 1}
+        assert not call.done()
+        await in_thread(release.release)
+        assert await call == {"pid": pid}
+
+
+async def test_a_map_is_an_async_iterator_in_order(make_config: MakeConfig) -> None:
+    async with AsyncBoundarySupervisor(make_config({"g": {"nodes": ["echo"], "workers": 2}})) as supervisor:
+        outputs = [output async for output in supervisor.map("echo", range(100), batch_size=9)]
+    assert outputs == [{"value": n} for n in range(100)]
+
+
+@pytest.mark.parametrize("how", ["break", "aclose", "cancel"])
+async def test_a_map_that_is_left_early_leaves_nothing_at_work(make_config: MakeConfig, how: str) -> None:
+    taken: list[int] = []
+
+    def payloads() -> Any:
+        for n in range(10_000):
+            taken.append(n)
+            yield n
+
+    async def some() -> None:
+        if how == "aclose":
+            async with aclosing(cast(AsyncGenerator[Any, None], supervisor.map("echo", payloads(), batch_size=5))) as outputs:
+                async for output in outputs:
+                    if output == {"value": 7}:
+                        return
+        async for output in supervisor.map("echo", payloads(), batch_size=5):
+            if output == {"value": 7}:
+                if how == "break":
+                    break
+                await asyncio.get_running_loop().create_future()
+
+    async with AsyncBoundarySupervisor(make_config({"g": ["echo"]})) as supervisor:
+        task = begin(some())
+        if how == "cancel":
+            while len(taken) < 15:
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        else:
+            await task
+        await until_nothing_is_at_work(supervisor)
+        assert len(taken) <= 20
+        assert await supervisor.call("echo", 1) == {"value": 1}
+
+
+async def test_a_cancelled_call_raises_and_its_late_reply_reaches_nobody(make_config: MakeConfig, make_fifo: MakeFifo) -> None:
+    payload, started, release = held(make_fifo)
+    async with AsyncBoundarySupervisor(make_config({"g": ["hold", "echo"]})) as supervisor:
+        call = begin(supervisor.call("hold", payload))
+        await in_thread(started.wait)
+        queued = begin(supervisor.call("echo", "cancelled"))
+        await asyncio.sleep(0)
+        assert active(supervisor) == (2, 1)
+        for task in (call, queued):
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert active(supervisor) == (0, 0)
+        following = begin(supervisor.call("echo", "mine"))
+        await in_thread(release.release)
+        assert await following == {"value": "mine"}
+        (group,) = supervisor.snapshot().groups
+        # The held command was answered, late; the queued one never left.
+        assert (group.late_replies, group.workers[0].requests, group.workers[0].generation) == (1, 2, 1)
+
+
+async def test_a_call_before_the_gate_waits_for_it(make_config: MakeConfig, make_fifo: MakeFifo) -> None:
+    boot = make_fifo("boot")
+    config = make_config({"g": ["echo"], "h": ["late"]}, modules=BOTH, nodes={"late": {"boot": boot.path}})
+    supervisor = AsyncBoundarySupervisor(config)
+    await supervisor.start_groups()
+    call = begin(supervisor.call("echo", 1))
+    assert not await supervisor.wait_ready(0.05)
+    assert not call.done()
+    await in_thread(boot.release)
+    assert await call == {"value": 1}
+    await supervisor.close()
+
+
+async def test_a_call_before_the_gate_fails_when_a_group_cannot_boot(make_config: MakeConfig) -> None:
+    supervisor = AsyncBoundarySupervisor(make_config({"g": {"nodes": ["echo"], "discovery_modules": ["no_such_module"]}}))
+    await supervisor.start_groups()
+    with pytest.raises(BoundaryTransportError) as failed:
+        await supervisor.call("echo", 1)
+    assert failed.value.delivery == "not_executed" and "no_such_module" in (failed.value.report.reason or "")
+    await supervisor.close()
+
+
+async def test_a_close_from_a_cancelled_task_ends_the_workers_and_stays_cancelled(make_config: MakeConfig, make_fifo: MakeFifo) -> None:
+    payload, started, _ = held(make_fifo)
+    supervisor = AsyncBoundarySupervisor(make_config({"g": {"nodes": ["hold"], "stop_timeout_seconds": 60}}))
+
+    async def work() -> None:
+        async with supervisor:
+            await supervisor.call("hold", payload)
+
+    task = begin(work())
+    await in_thread(started.wait)
+    call = begin(supervisor.call("hold", {}))
+    task.cancel()  # the call of the block: leaving it now drains, and waits for the worker
+    while supervisor.snapshot().state != "draining":
+        await asyncio.sleep(0)
+    task.cancel()  # nobody waits any more
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(BoundaryTransportError):
+        await asyncio.wait_for(call, 30)
+    await asyncio.wait_for(supervisor.close(), 30)
+    assert [event.mode for event in supervisor.lifecycle_events() if event.kind == "worker_stopped"] == ["forced"]
+
+
+async def test_a_start_that_is_cancelled_leaves_nothing(make_config: MakeConfig, make_fifo: MakeFifo) -> None:
+    boot = make_fifo("boot")
+    supervisor = AsyncBoundarySupervisor(make_config({"h": ["late"]}, modules=BOTH, nodes={"late": {"boot": boot.path}}))
+    task = begin(supervisor.__aenter__())
+    while not any(event.kind == "worker_spawned" for event in supervisor.lifecycle_events()):
+        await asyncio.sleep(0.002)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 30)
+    assert supervisor.snapshot().state == "closed"
+
+
+async def test_close_is_idempotent_and_shared_by_those_who_wait(make_config: MakeConfig) -> None:
+    supervisor = await AsyncBoundarySupervisor(make_config({"g": ["echo"]})).__aenter__()
+    await asyncio.gather(*(supervisor.close() for _ in range(3)))
+    await supervisor.close()
+    assert [event.kind for event in supervisor.lifecycle_events()].count("worker_stopped") == 1
+    with pytest.raises(BoundaryTransportError) as failed:
+        await supervisor.call("echo", 1)
+    assert failed.value.delivery == "not_executed"
+    with pytest.raises(UsageError, match="closed"):
+        await supervisor.start_groups()
+
+
+async def test_two_stops_at_once_both_end(make_config: MakeConfig, make_fifo: MakeFifo) -> None:
+    payload, started, release = held(make_fifo)
+    async with AsyncBoundarySupervisor(make_config({"g": ["hold"]})) as supervisor:
+        call = begin(supervisor.call("hold", payload))
+        await in_thread(started.wait)
+        stops = [begin(supervisor.stop_groups(graceful_timeout_seconds=60)) for _ in range(2)]
+        await asyncio.sleep(0)
+        await in_thread(release.release)
+        await asyncio.wait_for(asyncio.gather(call, *stops), 30)
+        assert supervisor.snapshot().state == "stopped"
+
+
+@pytest.mark.parametrize("mode", ["inline", "process_supervisor"])
+async def test_another_event_loop_is_refused(make_config: MakeConfig, mode: str) -> None:
+    async with AsyncBoundarySupervisor(make_config({"g": ["echo"]}, mode=mode)) as supervisor:
+
+        def elsewhere(work: Any) -> BaseException | None:
+            async def run() -> None:
+                await work()
+
+            try:
+                asyncio.run(run())
+            except BaseException as error:  # noqa: BLE001  it is what the test looks at
+                return error
+            return None
+
+        for work in (lambda: supervisor.call("echo", 1), supervisor.start_groups, supervisor.wait_ready):
+            error = await in_thread(elsewhere, work)
+            assert isinstance(error, UsageError) and "another event loop" in str(error)
+        assert await supervisor.call("echo", 1) == {"value": 1}

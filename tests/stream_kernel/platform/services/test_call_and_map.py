@@ -1,0 +1,163 @@
+"""One payload in and one out, and streams of them, through both faces of a supervisor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from fixture_types import MakeConfig, MakeFifo
+from message_nodes import Order, Quote
+from stream_kernel import (
+    BoundaryExecutionError,
+    BoundaryInputError,
+    BoundaryTimeoutError,
+    BoundaryTransportError,
+    LocalBootstrapSupervisor,
+    MultiprocessBootstrapSupervisor,
+)
+from waiting import until
+
+BOTH = ["kernel_nodes", "message_nodes"]
+NODES = ["echo", "many", "ending", "whoami", "fail_if_asked", "verdict", "price"]
+
+
+@pytest.fixture
+def local(make_config: MakeConfig) -> Iterator[LocalBootstrapSupervisor]:
+    config = make_config({"g": NODES}, modules=BOTH, mode="inline_wire", message_modules=["message_nodes"], scenario_id="mine")
+    with LocalBootstrapSupervisor(config) as supervisor:
+        yield supervisor
+
+
+# -- call
+
+
+def test_a_call_gives_the_payload_of_the_one_output(local: LocalBootstrapSupervisor) -> None:
+    assert local.call("echo", {"v": 1}) == {"value": {"v": 1}}
+    assert local.call("many", 1) == 0
+    quote = local.call("price", Order(2))
+    assert type(quote) is Quote and quote.n == 2
+    told = local.call("whoami", 1, trace_id="t", reply_to="r", timeout_seconds=5)
+    assert (told["trace_id"], told["reply_to"], told["scenario_id"], told["run_id"]) == ("t", "r", "mine", "")
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "no outputs"), (2, "2 outputs"), (5, "5 outputs")])
+def test_a_call_says_when_there_is_not_exactly_one_output(local: LocalBootstrapSupervisor, count: int, words: str) -> None:
+    with pytest.raises(BoundaryExecutionError, match=f"node 'many' gave {words} where exactly one is expected") as failed:
+        local.call("many", count, trace_id="t")
+    assert (failed.value.delivery, failed.value.group, failed.value.trace_ids) == ("executed", "g", ("t",))
+
+
+def test_a_call_unwraps_a_terminal_event(local: LocalBootstrapSupervisor) -> None:
+    assert local.call("ending", {"status": "success", "payload": {"v": 1}}) == {"v": 1}
+    assert local.call("ending", {"status": "success"}) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [("error", BoundaryExecutionError), ("cancelled", BoundaryExecutionError), ("timeout", BoundaryTimeoutError)]
+)
+def test_a_call_raises_the_error_of_a_terminal_event(local: LocalBootstrapSupervisor, status: str, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match=r"for group 'g'$") as failed:
+        local.call("ending", {"status": status, "error": "card 4711 refused"}, trace_id="t")
+    assert isinstance(failed.value, (BoundaryExecutionError, BoundaryTimeoutError))
+    assert (failed.value.delivery, failed.value.trace_ids, failed.value.report.detail) == ("executed", ("t",), "card 4711 refused")
+    assert status in (failed.value.report.reason or "")
+
+
+def test_a_call_raises_what_the_full_form_raises(local: LocalBootstrapSupervisor) -> None:
+    with pytest.raises(BoundaryTransportError, match="for group 'None'"):
+        local.call("nobody", 1)
+    with pytest.raises(BoundaryInputError, match="input 0 for node 'echo'"):
+        local.call("echo", {1, 2})
+    with pytest.raises(BoundaryExecutionError):
+        local.call("fail_if_asked", {"fail": True})
+    with pytest.raises(BoundaryTimeoutError):
+        local.call("echo", 1, timeout_seconds=0)
+
+
+# -- map
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 100, 1000])
+def test_a_map_gives_the_outputs_in_order(make_config: MakeConfig, batch_size: int) -> None:
+    with MultiprocessBootstrapSupervisor(make_config({"g": {"nodes": ["echo"], "workers": 2}})) as supervisor:
+        outputs = supervisor.map("echo", iter(range(100)), batch_size=batch_size, timeout_seconds=30)
+        assert list(outputs) == [{"value": n} for n in range(100)]
+        commands = sum(worker.requests for worker in supervisor.snapshot().groups[0].workers)
+        assert commands == -(-100 // batch_size)
+        assert list(supervisor.map("echo", [])) == []
+
+
+def test_a_map_takes_no_more_of_its_input_than_its_look_ahead(make_config: MakeConfig) -> None:
+    taken = 0
+
+    def payloads() -> Iterator[int]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield taken
+
+    with MultiprocessBootstrapSupervisor(make_config({"g": {"nodes": ["echo"], "workers": 2}})) as supervisor:
+        outputs = iter(supervisor.map("echo", payloads(), batch_size=10))
+        assert taken == 0
+        for n in range(1, 101):
+            assert next(outputs) == {"value": n}
+            # Two workers busy, one batch on its way; the batch that is being given has been answered.
+            assert taken <= (n - 1) // 10 * 10 + 30
+        del outputs
+        until(lambda: supervisor.snapshot().active_calls == 0)
+        assert supervisor.call("echo", 1) == {"value": 1}
+
+
+def test_a_map_keeps_all_workers_of_the_group_at_work(make_config: MakeConfig, make_fifo: MakeFifo) -> None:
+    started, released = [make_fifo(f"started{n}") for n in range(2)], [make_fifo(f"released{n}") for n in range(2)]
+    payloads = [{"started": begin.path, "release": end.path} for begin, end in zip(started, released, strict=True)]
+    with (
+        MultiprocessBootstrapSupervisor(make_config({"g": {"nodes": ["hold"], "workers": 2}})) as supervisor,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        outputs = threads.submit(lambda: list(supervisor.map("hold", payloads, batch_size=1)))
+        holders = [int(fifo.wait()) for fifo in started]
+        assert len(set(holders)) == 2
+        for fifo in reversed(released):
+            fifo.release()
+        assert [output["pid"] for output in outputs.result(30)] == holders
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+@pytest.mark.parametrize(
+    ("wrong", "kind"),
+    [({"fail": True}, BoundaryExecutionError), ({"n": {1}}, BoundaryInputError)],
+)
+def test_a_map_raises_a_failure_at_its_place_after_the_outputs_before_it(
+    local: LocalBootstrapSupervisor, wrong: dict[str, Any], kind: type[Exception], batch_size: int
+) -> None:
+    payloads = [wrong if n == 6 else {"n": n} for n in range(20)]
+    outputs = local.map("fail_if_asked", payloads, batch_size=batch_size)
+    assert [next(outputs) for _ in range(6)] == [{"n": n} for n in range(6)]
+    with pytest.raises(kind):
+        next(outputs)
+    assert list(outputs) == []
+    until(lambda: local.snapshot().active_calls == 0)
+
+
+def test_a_map_wants_exactly_one_output_for_each_input(local: LocalBootstrapSupervisor) -> None:
+    outputs = local.map("many", [1, 1, 2, 1])
+    assert [next(outputs), next(outputs)] == [0, 0]
+    with pytest.raises(BoundaryExecutionError, match="2 outputs where exactly one is expected"):
+        next(outputs)
+
+
+def test_the_timeout_of_a_map_is_for_each_batch(local: LocalBootstrapSupervisor) -> None:
+    outputs = local.map("echo", range(4), batch_size=1, timeout_seconds=0.5)
+    assert next(outputs) == {"value": 0}
+    time.sleep(0.6)  # the whole timeout passes; batches that were not at work yet have theirs before them
+    assert list(outputs) == [{"value": n} for n in (1, 2, 3)]
+
+
+def test_an_impossible_batch_size_is_refused(local: LocalBootstrapSupervisor) -> None:
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+        next(local.map("echo", [1], batch_size=0))
