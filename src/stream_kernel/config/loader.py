@@ -82,9 +82,13 @@ def _problems(given: dict[str, Any], origin: str, *, strict: bool, overridden: b
         details = error.errors(include_url=False, include_input=False, include_context=False)
     # A key that the file lacks may still come from the environment: then the second pass decides. A list that is too short only
     # because its one entry is wrong is no problem of its own.
-    passed = {"missing"} if overridden else set()
-    passed |= {"too_short"} if any(detail["type"] != "too_short" for detail in details) else set()
-    return [_sentence(detail, origin) for detail in details if detail["type"] not in passed]
+    wrong = [detail for detail in details if not (overridden and detail["type"] == "missing")]
+    return [_sentence(detail, origin) for detail in wrong if not (detail["type"] == "too_short" and _is_wrong_inside(detail, details))]
+
+
+def _is_wrong_inside(outer: ErrorDetails, details: Iterable[ErrorDetails]) -> bool:
+    depth = len(outer["loc"])
+    return any(len(detail["loc"]) > depth and detail["loc"][:depth] == outer["loc"] for detail in details)
 
 
 def _wrong_kinds(given: dict[str, Any], origin: str) -> list[str]:
