@@ -1,0 +1,148 @@
+"""What a configuration is when it is right, and what it says when it is not."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pydantic
+import pytest
+
+from stream_kernel import ConfigurationError, RuntimeConfig
+
+GROUP: dict[str, Any] = {"name": "cpu", "nodes": ["score"]}
+MINIMAL: dict[str, Any] = {"discovery_modules": ["m"], "process_groups": [GROUP]}
+
+
+def load(**changes: Any) -> RuntimeConfig:
+    return RuntimeConfig.from_mapping({**MINIMAL, **changes})
+
+
+def group(**changes: Any) -> dict[str, Any]:
+    return {"process_groups": [{**GROUP, **changes}]}
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    config = load()
+    assert (config.scenario_id, config.bootstrap.mode, config.source, config.message_modules) == ("default", "process_supervisor", None, ())
+    ipc = config.execution_ipc
+    assert (ipc.transport, ipc.boundary_timeout_seconds, ipc.max_frame_bytes, ipc.max_hops) == ("stdio_jsonl", 30, 8_388_608, 64)
+    (only,) = config.process_groups
+    assert (only.workers, only.discovery_modules, only.python, dict(only.env), only.env_passthrough) == (1, None, None, {}, ())
+    assert (only.start_timeout_seconds, only.stop_timeout_seconds) == (30, 5)
+    assert dict(config.nodes) == {}
+
+
+def test_groups_are_found_by_name_and_by_node() -> None:
+    config = load(process_groups=[GROUP, {"name": "io", "nodes": ["read"], "discovery_modules": ["other"]}])
+    cpu, io = config.process_groups
+    assert config.group("io") is io and config.group("none") is None and config.group(None) is None
+    assert config.group_of("score") == "cpu" and config.group_of("none") is None
+    assert config.modules_of(cpu) == ("m",) and config.modules_of(io) == ("other",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"scenari_id": "x"}, "scenari_id: unknown key (did you mean 'scenario_id'?)"),
+        ({"zzz": "x"}, "zzz: unknown key"),
+        ({"execution_ipc": {"max_hop": 1}}, "execution_ipc.max_hop: unknown key (did you mean 'max_hops'?)"),
+        ({"source": {"target": "score", "formt": "text"}}, "source.formt: unknown key"),
+        (group(worker=2), "process_groups[0].worker: unknown key (did you mean 'workers'?)"),
+        ({"scenario_id": 5}, "scenario_id: "),
+        ({"scenario_id": ""}, "scenario_id: "),
+        ({"discovery_modules": "m"}, "discovery_modules: must be a list"),
+        ({"discovery_modules": [1]}, "discovery_modules[0]: "),
+        ({"bootstrap": {"mode": "threads"}}, "bootstrap.mode: "),
+        ({"bootstrap": "inline"}, "bootstrap: "),
+        ({"execution_ipc": {"max_hops": "64"}}, "execution_ipc.max_hops: must be int, not str"),
+        ({"execution_ipc": {"max_hops": 64.0}}, "execution_ipc.max_hops: must be int, not float"),
+        ({"execution_ipc": {"max_hops": True}}, "execution_ipc.max_hops: must be int, not bool"),
+        ({"execution_ipc": {"max_hops": 0}}, "execution_ipc.max_hops: "),
+        ({"execution_ipc": {"boundary_timeout_seconds": "30"}}, "execution_ipc.boundary_timeout_seconds: must be a number, not str"),
+        ({"execution_ipc": {"boundary_timeout_seconds": 0}}, "execution_ipc.boundary_timeout_seconds: "),
+        ({"execution_ipc": {"boundary_timeout_seconds": float("inf")}}, "execution_ipc.boundary_timeout_seconds: "),
+        ({"execution_ipc": {"max_frame_bytes": 10}}, "execution_ipc.max_frame_bytes: "),
+        ({"execution_ipc": {"transport": "tcp"}}, "execution_ipc.transport: "),
+        ({"process_groups": []}, "process_groups: must not be empty"),
+        ({"process_groups": [{"name": "cpu"}]}, "process_groups[0].nodes: is missing"),
+        (group(nodes=[]), "process_groups[0].nodes: must not be empty"),
+        (group(nodes="score"), "process_groups[0].nodes: must be a list"),
+        (group(nodes=["score", "score"]), "process_groups[0].nodes: node 'score' is already in group 'cpu'"),
+        (group(workers=0), "process_groups[0].workers: "),
+        (group(workers="2"), "process_groups[0].workers: must be int, not str"),
+        (group(env={"A": 1}), "process_groups[0].env.A: "),
+        (group(python=""), "process_groups[0].python: "),
+        (
+            {"process_groups": [GROUP, {"name": "io", "nodes": ["score"]}]},
+            "process_groups[1].nodes: node 'score' is already in group 'cpu'",
+        ),
+        ({"process_groups": [GROUP, {"name": "cpu", "nodes": ["b"]}]}, "process_groups[1].name: there is another group named 'cpu'"),
+        ({"discovery_modules": []}, "process_groups[0].discovery_modules: name the modules"),
+        ({"nodes": {"scor": {"a": 1}}}, "nodes.scor: settings for a node that is in no group"),
+        ({"source": {"target": "read"}}, "source.target: node 'read' is in no group"),
+        ({"source": {}}, "source.target: is missing"),
+        ({"nodes": {"score": {"since": datetime.date(2020, 1, 1)}}}, "nodes.score.since: is of type date"),
+        ({"nodes": {"score": {"a": [{"b": datetime.time(1)}]}}}, "nodes.score.a[0].b: is of type time"),
+        ({"nodes": {"score": {"a": float("nan")}}}, "nodes.score.a: is NaN or infinite"),
+        ({"nodes": {"score": {"a": 1 << 64}}}, "nodes.score.a: is an integer beyond 64 bit"),
+        ({"nodes": {"score": {"a": (1,)}}}, "nodes.score.a: is of type tuple"),
+        ({"nodes": {"score": {"a": "\ud800"}}}, "nodes.score.a: is a string with lone surrogates"),
+        ({"nodes": {"score": {"a": {1: 2}}}}, "nodes.score.a: a key is of type int"),
+    ],
+    ids=lambda value: value[:60] if isinstance(value, str) else "",
+)
+def test_what_is_wrong_is_said_with_its_path(changes: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(**changes)
+    assert str(caught.value).startswith(f"configuration: {problem}")
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_that_contain_themselves_are_refused() -> None:
+    ring: dict[str, Any] = {}
+    ring["ring"] = ring
+    with pytest.raises(ConfigurationError, match="nested deeper than"):
+        load(nodes={"score": ring})
+
+
+def test_plain_settings_are_kept_as_they_are() -> None:
+    settings = {"a": [1, 2.5, "x", True, None, {"b": []}], "limit": "5000.00"}
+    assert load(nodes={"score": settings}).nodes["score"] == settings
+
+
+def test_all_problems_are_said_at_once() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(scenario=1, execution_ipc={"max_hops": 0})
+    assert len(str(caught.value).splitlines()) == 2
+
+
+@pytest.mark.fault("FAULT-34")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"nodes": {"score": "hunter2"}},
+        {"nodes": {"score": {"password": ("hunter2",)}}},
+        {"scenario_id": ["hunter2"]},
+        group(env={"PASSWORD": ["hunter2"]}),
+        group(workers="hunter2"),
+    ],
+)
+def test_no_value_is_quoted(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(**changes)
+    assert "hunter2" not in str(caught.value) + repr(caught.value)
+    assert caught.value.__cause__ is None and caught.value.__context__ is None
+
+
+def test_a_configuration_is_frozen() -> None:
+    config = load()
+    for part, field in ((config, "scenario_id"), (config.process_groups[0], "workers"), (config.execution_ipc, "max_hops")):
+        with pytest.raises(pydantic.ValidationError, match="frozen"):
+            setattr(part, field, 1)
+    assert isinstance(config.process_groups, tuple) and isinstance(config.process_groups[0].nodes, tuple)
+
+
+def test_what_is_no_mapping_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="must be a mapping, not list"):
+        RuntimeConfig.from_mapping([])  # type: ignore[arg-type]

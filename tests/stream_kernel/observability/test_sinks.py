@@ -1,0 +1,68 @@
+"""Events reach every sink, and a sink that raises harms nobody."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from stream_kernel.observability.events import EventKind, LifecycleEvent
+from stream_kernel.observability.sinks import EventHub, LoggingSink
+
+
+def event(kind: EventKind = "worker_ready", **fields: str) -> LifecycleEvent:
+    return LifecycleEvent(kind=kind, group="g", worker_id="g-0", generation=1, pid=7, time=1.0, monotonic=2.0, **fields)  # type: ignore[arg-type]
+
+
+class Recording:
+    def __init__(self) -> None:
+        self.events: list[LifecycleEvent] = []
+
+    def emit(self, event: LifecycleEvent) -> None:
+        self.events.append(event)
+
+
+class Raising:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def emit(self, event: LifecycleEvent) -> None:
+        self.calls += 1
+        raise RuntimeError("no")
+
+
+@pytest.mark.fault("FAULT-37")
+def test_a_sink_that_raises_is_logged_once_and_breaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    broken, other_broken, good = Raising(), Raising(), Recording()
+    hub = EventHub(broken, other_broken, good)
+    events = [event(), event("worker_failed"), event("worker_stopped")]
+    for one in events:
+        hub.emit(one)
+    assert good.events == hub.events() == events
+    assert broken.calls == 3
+    failures = [record for record in caplog.records if record.name == "stream_kernel"]
+    assert len(failures) == 2 and all(record.exc_info for record in failures)
+
+
+def test_the_last_events_are_kept_oldest_first() -> None:
+    hub = EventHub(keep=2)
+    for kind in ("worker_spawned", "worker_ready", "worker_stopped"):
+        hub.emit(event(kind))
+    assert [one.kind for one in hub.events()] == ["worker_ready", "worker_stopped"]
+    hub.events().clear()
+    assert len(hub.events()) == 2
+
+
+def test_events_are_logged_with_their_record_and_a_failure_as_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "stream_kernel.lifecycle")
+    sink = LoggingSink()
+    for one in (event(), event("worker_failed", reason="SIGKILL"), event("worker_stopped", mode="forced")):
+        sink.emit(one)
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (logging.INFO, "worker_ready g-0 generation 1 pid 7"),
+        (logging.WARNING, "worker_failed g-0 generation 1 pid 7: SIGKILL"),
+        (logging.INFO, "worker_stopped g-0 generation 1 pid 7 forced"),
+    ]
+    assert all(
+        record.name == "stream_kernel.lifecycle" and isinstance(record.__dict__["event"], LifecycleEvent) for record in caplog.records
+    )
