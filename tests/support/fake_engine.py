@@ -1,0 +1,147 @@
+"""An engine that a test answers by hand: nothing happens until the test says so, in the order it says."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import orjson
+from msgspec import Raw
+
+from stream_kernel.engine.base import Answer, Capabilities, Command, Engine, GroupSnapshot, Loss, Outcome, PayloadCodec
+from stream_kernel.engine.boundary import BoundaryCall
+from stream_kernel.engine.preparation import prepare
+from stream_kernel.engine.settlement import Failure, Settled
+from stream_kernel.errors import CommandReport, Delivery
+from stream_kernel.protocol.codec import Codec
+from stream_kernel.routing.dispatch import BoundaryDispatchInput
+from stream_kernel.routing.items import Emission, ItemFailure
+from stream_kernel.routing.packed import Packed
+from stream_kernel.routing.router import NodeRoute, Router
+
+__all__ = ["FakeEngine", "FakeTicket", "call_of", "packed", "shown"]
+
+
+def packed(value: Any) -> Packed:
+    """Plain JSON, packed."""
+    data = orjson.dumps(value)
+    return Packed(Raw(data), None, len(data))
+
+
+class FakeTicket:
+    """A command in the test's hands. `taken` says that a worker has it, so that it cannot be withdrawn."""
+
+    def __init__(self, command: Command) -> None:
+        self.command = command
+        self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.taken = True
+
+    @property
+    def payloads(self) -> list[Any]:
+        return [orjson.loads(bytes(item.packed.data)) for item in self.command.items]
+
+    def withdraw(self, reason: str) -> None:
+        if not self.taken and not self.future.done():
+            self.future.set_result(Loss("transport", reason, self.report("not_executed", "withdrawn")))
+
+    def answer(self, *outputs: tuple[int, Any, str | None], failures: Sequence[ItemFailure] = (), executed: bool = True) -> None:
+        """Answer with `(index of the input, payload, target or None for a terminal output)`."""
+        emissions = [Emission(index, "node", packed(payload), target is None, target) for index, payload, target in outputs]
+        report = self.report("executed" if executed else "not_executed", "failed" if failures and not outputs else "answered")
+        self.future.set_result(Answer(emissions, list(failures), report))
+
+    def echo(self) -> None:
+        """Answer each input with its payload."""
+        self.answer(*((index, payload, None) for index, payload in enumerate(self.payloads)))
+
+    def lose(self, category: Literal["transport", "timeout"], delivery: Delivery) -> None:
+        self.future.set_result(Loss(category, "lost", self.report(delivery, category)))
+
+    def report(self, delivery: Delivery, outcome: Literal["answered", "failed", "transport", "timeout", "withdrawn"]) -> CommandReport:
+        command = self.command
+        return CommandReport(
+            correlation_id=command.correlation_id, group=command.group, inputs=len(command.items), delivery=delivery, outcome=outcome
+        )
+
+
+class FakeEngine(Engine):
+    """Keeps the commands that it is given."""
+
+    capabilities = Capabilities(kills=False, survives_crash=False, checks_payloads=True, runs_parallel=False)
+
+    def __init__(self, *routes: NodeRoute, taken: Callable[[Command], bool] = lambda _: True) -> None:
+        super().__init__()
+        self.router = Router(routes)
+        self.is_open = True
+        self.tickets: list[FakeTicket] = []
+        self._taken = taken
+
+    def codec(self, classes: Sequence[type] = ()) -> PayloadCodec:
+        return Codec(classes, tags=self.router.tags, max_bytes=1 << 20)
+
+    def submit(self, command: Command) -> FakeTicket:
+        ticket = FakeTicket(command)
+        ticket.taken = self._taken(command)
+        self.tickets.append(ticket)
+        return ticket
+
+    async def commands(self, count: int) -> list[FakeTicket]:
+        """The tickets so far, when there are `count`; nothing else may come."""
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert len(self.tickets) == count, [ticket.command.group for ticket in self.tickets]
+        return self.tickets
+
+    async def start(self, groups: Sequence[str]) -> None:
+        raise NotImplementedError
+
+    async def wait_ready(self) -> None:
+        raise NotImplementedError
+
+    def abandon(self, reason: str) -> None:
+        raise NotImplementedError
+
+    async def stop(self, groups: Sequence[str], deadline: float) -> None:
+        raise NotImplementedError
+
+    async def kill(self, groups: Sequence[str]) -> None:
+        raise NotImplementedError
+
+    def kill_now(self) -> None:
+        raise NotImplementedError
+
+    async def restart(self, group: str) -> None:
+        raise NotImplementedError
+
+    def snapshot(self) -> tuple[GroupSnapshot, ...]:
+        return ()
+
+
+def call_of(
+    engine: FakeEngine,
+    *inputs: BoundaryDispatchInput,
+    on_error: Literal["raise", "collect"] = "raise",
+    limit: int = 1 << 20,
+    deadline: float = 1e9,
+) -> asyncio.Task[Settled]:
+    """A call at work on `engine`."""
+    groups = dict.fromkeys(route.group for route in engine.router.routes)
+    ids = itertools.count(1)
+    call = BoundaryCall(
+        engine,
+        prepare(inputs, codec=engine.codec(), router=engine.router, groups=groups),
+        run_id="r",
+        scenario_id="s",
+        on_error=on_error,
+        deadline=deadline,
+        max_frame_bytes=limit,
+        next_id=lambda: f"c{next(ids)}",
+    )
+    return asyncio.get_running_loop().create_task(call.run())
+
+
+def shown(settled: Settled) -> list[Any]:
+    """Payloads of outputs; of failures their category and delivery."""
+    return [(one.category, one.delivery) if isinstance(one, Failure) else orjson.loads(bytes(one.emission.packed.data)) for one in settled]
