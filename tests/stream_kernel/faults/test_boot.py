@@ -109,9 +109,8 @@ def test_no_descriptors_left_is_a_boot_error_and_leaks_none(faulty: MakeConfig) 
     fillers: list[int] = []
     resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
     try:
-        with pytest.raises(OSError, match="Too many open files"):
-            while True:
-                fillers.append(os.open(os.devnull, os.O_RDONLY))
+        while len(os.listdir("/proc/self/fd")) < 128:  # one of them is that of the listing itself
+            fillers.append(os.open(os.devnull, os.O_RDONLY))
         for _ in range(3):
             os.close(fillers.pop())
         with pytest.raises(WorkerBootstrapError, match="could not be spawned"):

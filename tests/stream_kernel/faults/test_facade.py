@@ -1,0 +1,207 @@
+"""The synchronous facade in places where it cannot work, and in hard ones where it must."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_kernel import BoundaryTransportError, MultiprocessBootstrapSupervisor, RuntimeConfig
+from stream_kernel.errors import UsageError
+from stream_kernel.observability.events import LifecycleEvent
+
+MakeConfig = Callable[..., RuntimeConfig]
+InThread = Callable[..., Future[Any]]
+
+
+@pytest.mark.fault("FAULT-30")
+async def test_in_a_running_event_loop_it_refuses_at_once_and_shows_the_way_out(faulty: MakeConfig) -> None:
+    supervisor = MultiprocessBootstrapSupervisor(faulty({"g": ["echo"]}))
+    for attempt in (
+        supervisor.__enter__,
+        supervisor.start_groups,
+        lambda: supervisor.call("echo", 1),
+        lambda: list(supervisor.map("echo", [1])),
+        supervisor.close,
+    ):
+        with pytest.raises(UsageError, match="await"):
+            attempt()
+
+
+@pytest.mark.fault("FAULT-30")
+def test_twenty_threads_share_one_supervisor(faulty: MakeConfig, in_thread: InThread) -> None:
+    with MultiprocessBootstrapSupervisor(faulty({"g": {"nodes": ["echo"], "workers": 3}})) as supervisor:
+
+        def work(thread: int) -> list[Any]:
+            return [supervisor.call("echo", [thread, n])["value"] for n in range(20)]
+
+        results = [in_thread(work, thread) for thread in range(20)]
+        assert [result.result(60) for result in results] == [[[thread, n] for n in range(20)] for thread in range(20)]
+
+
+@pytest.mark.fault("FAULT-30")
+def test_ctrl_c_in_the_waiting_thread_cancels_the_call_and_the_kernel_goes_on(faulty: MakeConfig, make_fifo: Callable[[str], Any]) -> None:
+    started, release = make_fifo("started"), make_fifo("release")
+    with MultiprocessBootstrapSupervisor(faulty({"g": ["hold", "echo"]})) as supervisor:
+
+        def press() -> None:
+            started.wait()
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+        pressing = threading.Thread(target=press)
+        pressing.start()
+        with pytest.raises(KeyboardInterrupt):
+            supervisor.call("hold", {"started": started.path, "release": release.path})
+        pressing.join()
+        release.release()
+        assert supervisor.call("echo", 1) == {"value": 1}
+        (group,) = supervisor.snapshot().groups
+        assert (group.late_replies, group.workers[0].restarts, supervisor.snapshot().active_calls) == (1, 0, 0)
+
+
+@pytest.mark.fault("FAULT-30")
+def test_after_a_fork_the_copy_gets_a_clear_error_at_once_and_the_original_works_on(faulty: MakeConfig) -> None:
+    with MultiprocessBootstrapSupervisor(faulty({"g": ["echo"]})) as supervisor:
+        attempts: list[Callable[[], Any]] = [
+            lambda: supervisor.call("echo", 1),
+            supervisor.start_groups,
+            supervisor.snapshot,
+            supervisor.lifecycle_events,
+            supervisor.close,
+        ]
+        read_fd, write_fd = os.pipe()
+        copy = os.fork()
+        if copy == 0:
+            try:
+                for attempt in attempts:
+                    try:
+                        attempt()
+                    except UsageError as error:
+                        os.write(write_fd, b"refused\n" if "fork" in str(error) else b"unclear\n")
+            finally:
+                os._exit(0)
+        os.close(write_fd)
+        with os.fdopen(read_fd) as answers:
+            assert answers.read().split() == ["refused"] * 5
+        os.waitpid(copy, 0)
+        assert supervisor.call("echo", 1) == {"value": 1}
+        assert supervisor.snapshot().groups[0].workers[0].restarts == 0
+
+
+@pytest.mark.fault("FAULT-30")
+def test_after_close_it_says_so(faulty: MakeConfig) -> None:
+    supervisor = MultiprocessBootstrapSupervisor(faulty({"g": ["echo"]}))
+    with supervisor:
+        assert supervisor.call("echo", 1) == {"value": 1}
+    supervisor.close()
+    with pytest.raises((UsageError, BoundaryTransportError)):
+        supervisor.call("echo", 1)
+    with pytest.raises(UsageError, match="closed"):
+        supervisor.start_groups()
+    assert {group.state for group in supervisor.snapshot().groups} == {"stopped"}
+
+
+@pytest.mark.fault("FAULT-30")
+@pytest.mark.slow
+def test_calls_that_race_with_close_all_end(faulty: MakeConfig, in_thread: InThread) -> None:
+    for _ in range(3):
+        supervisor = MultiprocessBootstrapSupervisor(faulty({"g": ["echo"]}))
+        supervisor.__enter__()
+        begun = threading.Barrier(9)
+
+        def call_until_refused(supervisor: MultiprocessBootstrapSupervisor = supervisor, begun: threading.Barrier = begun) -> int:
+            begun.wait(20)
+            for n in range(1_000_000):
+                try:
+                    assert supervisor.call("echo", n) == {"value": n}
+                except (UsageError, BoundaryTransportError):
+                    return n
+            return -1
+
+        callers = [in_thread(call_until_refused) for _ in range(8)]
+        begun.wait(20)
+        supervisor.close()
+        assert all(caller.result(20) >= 0 for caller in callers)
+
+
+@pytest.mark.fault("FAULT-37")
+def test_a_sink_that_raises_breaks_nothing_and_is_logged_once(faulty: MakeConfig, caplog: pytest.LogCaptureFixture) -> None:
+    seen = []
+
+    class BrokenSink:
+        def emit(self, event: LifecycleEvent) -> None:
+            seen.append(event.kind)
+            raise OSError("the exporter is away")
+
+    with MultiprocessBootstrapSupervisor(faulty({"g": ["echo"]}), sink=BrokenSink()) as supervisor:
+        assert supervisor.call("echo", 1) == {"value": 1}
+    assert seen == ["worker_spawned", "worker_ready", "worker_stopping", "worker_stopped"]
+    assert [record.name for record in caplog.records if record.exc_info] == ["stream_kernel"]
+
+
+def test_a_sink_that_asks_the_supervisor_does_not_lock_it(faulty: MakeConfig) -> None:
+    states = []
+
+    class CuriousSink:
+        def emit(self, event: LifecycleEvent) -> None:
+            states.append(supervisor.snapshot().groups[0].state)
+
+    supervisor = MultiprocessBootstrapSupervisor(faulty({"g": ["echo"]}), sink=CuriousSink())
+    with supervisor:
+        assert supervisor.call("echo", 1) == {"value": 1}
+    assert states[0] == "starting"
+
+
+@pytest.mark.fault("FAULT-30")
+def test_ctrl_c_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys, time, _thread, threading\n"
+        "from stream_kernel import MultiprocessBootstrapSupervisor, RuntimeConfig\n"
+        "config = RuntimeConfig.from_mapping({'discovery_modules': ['never_comes_back'], 'process_groups': "
+        "[{'name': 'g', 'nodes': ['x']}]})\n"
+        "try:\n"
+        "    with MultiprocessBootstrapSupervisor(config):\n"
+        "        pass\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted', threading.active_count())\n"
+    )
+    fifo = tmp_path / "importing"
+    os.mkfifo(fifo)
+    (tmp_path / "never_comes_back.py").write_text(f"open({str(fifo)!r}, 'w').close()\nimport time\nwhile True: time.sleep(60)\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *(path for path in sys.path if path)])}
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment) as program:
+        try:
+            with fifo.open():
+                pass
+            program.send_signal(signal.SIGINT)
+            output, _ = program.communicate(timeout=20)
+        finally:
+            program.kill()
+    assert output.split()[0] == "interrupted"
+    assert program.returncode == 0
+
+
+async def test_a_supervisor_of_another_loop_is_refused(faulty: MakeConfig) -> None:
+    from stream_kernel import AsyncBoundarySupervisor
+
+    async with AsyncBoundarySupervisor(faulty({"g": ["echo"]})) as supervisor:
+
+        def elsewhere() -> None:
+            with pytest.raises(UsageError, match="another event loop"):
+                asyncio.run(supervisor.call("echo", 1))
+
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        while thread.is_alive():
+            await asyncio.sleep(0.005)
+        assert await supervisor.call("echo", 1) == {"value": 1}
