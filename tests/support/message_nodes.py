@@ -257,3 +257,26 @@ def hold_and_pass(message: dict[str, Any], ctx: NodeContext) -> Envelope:
 def environment(message: str, ctx: NodeContext) -> str:
     """The value of an environment variable."""
     return os.environ[message]
+
+
+@node(name="waiter")
+async def waiter(message: Any, ctx: NodeContext) -> Any:
+    """Wait for what never comes: only a cancellation ends it."""
+    import asyncio
+
+    return await asyncio.get_running_loop().create_future()
+
+
+@node(name="sticky")
+class Sticky:
+    """Cannot be left in order."""
+
+    def __enter__(self) -> Sticky:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        raise OSError("stuck")
+
+    def __call__(self, message: Any, ctx: NodeContext) -> int:
+        """Be there."""
+        return 1
