@@ -18,6 +18,7 @@ from stream_kernel import (
     AsyncBoundarySupervisor,
     BoundaryDispatchInput,
     BoundaryExecutionError,
+    BoundaryTimeoutError,
     BoundaryTransportError,
     MultiprocessBootstrapSupervisor,
     RuntimeConfig,
@@ -223,9 +224,9 @@ def test_a_stateful_worker_that_is_lost_fails_its_group_until_it_is_restarted(fa
         if how == "idle":
             kill_and_wait(worker_pids(supervisor, "s")[0])
         else:
-            with pytest.raises((BoundaryTransportError, TimeoutError)) as lost:
+            with pytest.raises((BoundaryTransportError, BoundaryTimeoutError)) as lost:
                 supervisor.call("keeper", {"how": how}, timeout_seconds=20 if how == "exit" else 0.3)
-            assert lost.value.delivery == "maybe_executed"  # type: ignore[union-attr]
+            assert lost.value.delivery == "maybe_executed"
         with pytest.raises(BoundaryTransportError) as caught:
             supervisor.call("keeper", 7)
         assert caught.value.delivery == "not_executed"

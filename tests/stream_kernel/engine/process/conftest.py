@@ -1,0 +1,23 @@
+"""What the tests of the process engine's parts share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from msgspec import Raw
+
+from stream_kernel.engine.base import Command
+from stream_kernel.routing.items import InputItem
+from stream_kernel.routing.packed import Packed
+
+
+@pytest.fixture
+def make_command() -> Callable[..., Command]:
+    """Build a command of `count` items."""
+
+    def make(correlation_id: str = "c-1", count: int = 1, deadline: float = float("inf")) -> Command:
+        items = [InputItem(Packed(Raw(b"1"), None, 1), "echo") for _ in range(count)]
+        return Command(correlation_id, "g", "r", "s", "collect", deadline, items)
+
+    return make
