@@ -1,0 +1,93 @@
+"""A real worker process, spoken to without a supervisor."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from stream_kernel.protocol.messages import Bootstrap, FromParent, FromWorker, Limits
+from stream_kernel.protocol.session import Role, Session
+
+
+class RawWorker:
+    """`python -P -m stream_kernel.worker`, its wire and its lifeline in the hands of a test."""
+
+    def __init__(self) -> None:
+        """Start it."""
+        self.session = Session(Role.PARENT, 1 << 16)
+        read_fd, self.lifeline = os.pipe()
+        command = [sys.executable, "-P", "-m", "stream_kernel.worker", "--lifeline", str(read_fd), "--max-frame-bytes", str(1 << 16)]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=(read_fd,), bufsize=0)
+        os.close(read_fd)
+        self._received: list[FromWorker | FromParent] = []
+
+    def tell(self, *messages: FromParent) -> None:
+        self.tell_bytes(b"".join(self.session.send(message) for message in messages))
+
+    def tell_bytes(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+
+    def hear(self) -> FromWorker | FromParent | None:
+        """The next message; None at the end."""
+        assert self.process.stdout is not None
+        while not self._received:
+            data = self.process.stdout.read(1 << 16)
+            if not data:
+                return None
+            self._received += self.session.receive(data)
+        return self._received.pop(0)
+
+    def hang_up(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def ends(self) -> tuple[int, str]:
+        """Exit code and stderr."""
+        assert self.process.stderr is not None
+        stderr = self.process.stderr.read().decode()
+        return self.process.wait(20), stderr
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
+        os.close(self.lifeline)
+
+
+@pytest.fixture
+def worker() -> Iterator[RawWorker]:
+    """A worker that has been told nothing yet."""
+    one = RawWorker()
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def make_bootstrap() -> Callable[..., Bootstrap]:
+    """Build the order to boot with some nodes."""
+
+    def make(*nodes: str, modules: tuple[str, ...] = ("kernel_nodes", "fault_nodes"), **fields: Any) -> Bootstrap:
+        values: dict[str, Any] = {
+            "worker_id": "g#0",
+            "worker_index": 0,
+            "generation": 1,
+            "process_group": "g",
+            "scenario_id": "s",
+            "discovery_modules": list(modules),
+            "nodes": list(nodes),
+            "settings": {},
+            "import_path": [path for path in sys.path if path],
+            "limits": Limits(1 << 16, 64),
+        }
+        return Bootstrap(**{**values, **fields})
+
+    return make
