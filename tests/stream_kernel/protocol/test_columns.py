@@ -20,6 +20,7 @@ from stream_kernel.protocol.columns import (
     outputs_to_columns,
     spread,
 )
+from stream_kernel.routing.envelope import BoundaryFailure
 from stream_kernel.routing.items import Emission, InputItem, ItemFailure
 from stream_kernel.routing.packed import Packed
 
@@ -58,6 +59,7 @@ EMISSIONS = st.builds(
     steps=COUNT,
     status=st.sampled_from([None, "success", "error", "cancelled", "timeout"]),
     error=OPTIONAL,
+    failure=st.none() | st.builds(BoundaryFailure, st.just("input"), st.just("not_executed"), OPTIONAL, OPTIONAL, TEXT),
 )
 FAILURES = st.builds(
     ItemFailure,
@@ -132,7 +134,9 @@ def test_an_input_column_of_another_length_is_refused(column: str, length: int) 
 
 
 @pytest.mark.fault("FAULT-18")
-@pytest.mark.parametrize("column", ["node", "type", "target", "trace_id", "reply_to", "meta", "steps", "status", "event_error", "error"])
+@pytest.mark.parametrize(
+    "column", ["node", "type", "target", "trace_id", "reply_to", "meta", "steps", "status", "event_error", "event_failure", "error"]
+)
 def test_an_output_column_of_another_length_is_refused(column: str) -> None:
     values: list[Any] = [Raw(b"{}") if column == "meta" else None] * 2
     columns = msgspec.structs.replace(OutputColumns(index=[0, 1, 2], payload=[Raw(b"1")] * 3), **{column: values})

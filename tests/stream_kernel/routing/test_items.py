@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from stream_kernel.protocol.columns import inputs_to_columns, outputs_to_columns
+from stream_kernel.routing.envelope import BoundaryFailure
 from stream_kernel.routing.items import Emission, InputItem, ItemFailure
 from stream_kernel.routing.packed import Packed
 
@@ -38,6 +39,7 @@ EMISSIONS = st.builds(
     steps=st.just(64),
     status=st.sampled_from([None, "cancelled"]),
     error=OPTIONAL,
+    failure=st.none() | st.builds(BoundaryFailure, st.just("transport"), st.just("maybe_executed"), OPTIONAL, OPTIONAL, TEXT),
 )
 FAILURES = st.builds(ItemFailure, st.just(100_000), st.just("execution"), TEXT, OPTIONAL, st.booleans(), OPTIONAL, OPTIONAL)
 
