@@ -142,7 +142,7 @@ def listen(message: str, ctx: NodeContext) -> str:
 
 
 @node(name="fork")
-def fork(message: dict[str, Any], ctx: NodeContext) -> dict[str, Any]:
+def fork(message: dict[str, Any], ctx: NodeContext) -> dict[str, Any] | None:
     """Fork. The child does what `child` says: it returns into the kernel, or lives on for itself."""
     _note(message)
     if "plain" in message:
@@ -152,6 +152,8 @@ def fork(message: dict[str, Any], ctx: NodeContext) -> dict[str, Any]:
         signal.pause()
     if pid and message["child"] == "returns":
         os.waitpid(pid, 0)
+    if message.get("gives") == "nothing":
+        return None
     return {"pid": os.getpid()}
 
 

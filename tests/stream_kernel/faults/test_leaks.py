@@ -66,14 +66,17 @@ def test_a_forked_child_that_lives_on_goes_with_its_worker(faulty: MakeConfig, t
 
 
 @pytest.mark.fault("FAULT-23")
-def test_a_forked_child_that_returns_into_the_worker_runs_nothing_and_answers_nobody(faulty: MakeConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("gives", ["something", "nothing"])
+def test_a_forked_child_that_returns_into_the_worker_runs_nothing_and_answers_nobody(
+    faulty: MakeConfig, tmp_path: Path, gives: str
+) -> None:
     journal = tmp_path / "journal"
-    items = [{"child": "returns"}, *({"plain": True, "journal": str(journal)} for _ in range(5))]
+    items = [{"child": "returns", "gives": gives}, *({"plain": True, "journal": str(journal)} for _ in range(5))]
     inputs = [BoundaryDispatchInput(item, "g", "fork") for item in items]
     with MultiprocessBootstrapSupervisor(faulty({"g": ["fork", "echo"]})) as supervisor:
         (pid,) = worker_pids(supervisor)
         result = supervisor.execute_boundary(run_id="r", scenario_id="s", inputs=inputs)
-        assert [one.payload for one in result.terminal_outputs] == [{"pid": pid}] * 6
+        assert [one.payload for one in result.terminal_outputs] == [{"pid": pid}] * (6 if gives == "something" else 5)
         assert journal.read_text().split() == [str(pid)] * 5
         assert supervisor.call("echo", 1) == {"value": 1}
         assert worker_pids(supervisor) == [pid]

@@ -207,4 +207,5 @@ def test_a_program_that_forgets_to_close_ends_in_order_and_its_workers_with_it(t
         assert all(ends(pidfd, 1) for pidfd in pidfds)
     assert program.returncode == 0
     assert "Traceback" not in stderr
-    assert len(stderr.splitlines()) <= 4, stderr
+    # asyncio's own words, three lines a worker at most: a pending task is gone, and so is the loop that would have reaped.
+    assert len(stderr.splitlines()) <= 6, stderr

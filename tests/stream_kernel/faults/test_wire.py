@@ -228,3 +228,12 @@ def test_a_node_that_closes_the_standard_descriptors_harms_nobody(faulty: MakeCo
         assert supervisor.call("close_descriptors", {"what": "standard"}) == "closed"
         assert supervisor.call("echo", 1) == {"value": 1}
         assert worker_pids(supervisor) == pids
+
+
+@pytest.mark.fault("FAULT-23")
+def test_a_death_is_seen_although_a_forked_child_keeps_the_wire_open(fake_worker: MakeConfig) -> None:
+    body = "boot()\nid = command()\nif os.fork() == 0:\n    forever()\nos._exit(4)\n"
+    with MultiprocessBootstrapSupervisor(fake_worker(body)) as supervisor:
+        with pytest.raises(BoundaryTransportError) as caught:
+            supervisor.call("echo", 1, timeout_seconds=10)
+        assert caught.value.report.exit_code == 4

@@ -76,7 +76,7 @@ async def test_a_closed_stdin_ends_it_although_the_process_lives(connect: Connec
 
 
 async def test_nothing_is_taken_after_a_violation(connect: Connect) -> None:
-    peer = await connect(f"say('''{HELLO}\\ngarbage\\n'''); sys.stdin.read(1); say('''{PONG}\\n'''); os.close(1); time.sleep(600)")
+    peer = await connect(f"say('''{HELLO}\\ngarbage\\n'''); os.read(0, 1); say('''{PONG}\\n'''); os.close(1); time.sleep(600)")
     assert (await peer.over()).startswith("protocol violation: ")
     os.write(peer.child.stdin, b"go on\n")
     assert await arrived(peer.child.stdout)
@@ -95,14 +95,20 @@ async def arrived(fd: int) -> bool:
 
 
 async def test_a_violation_that_the_receiver_finds_ends_it_too(connect: Connect) -> None:
-    peer = await connect(f"sys.stdin.read(1); say('''{HELLO}\\n'''); time.sleep(600)")
+    peer = await connect(f"os.read(0, 1); say('''{HELLO}\n'''); os.read(0, 1); say('''{PONG}\n'''); time.sleep(600)")
+    refused: list[Message] = []
 
     def refuse(message: Message) -> None:
+        refused.append(message)
         raise ProtocolViolation("not this one")
 
     peer.connection._on_message = refuse
-    os.write(peer.child.stdin, b"go\n")
+    os.write(peer.child.stdin, b"1")
     assert await peer.over() == "protocol violation: not this one"
+    os.write(peer.child.stdin, b"2")
+    assert await arrived(peer.child.stdout)
+    peer.connection.pump()
+    assert [type(message) for message in refused] == [Hello]
 
 
 def bootstrap(padding: int = 0) -> Bootstrap:
