@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +196,6 @@ def test_a_crash_loop_before_all_groups_are_ready_ends_the_wait_for_them(
             assert time.monotonic() < deadline
             if bad.workers[0].state == "ready" and bad.workers[0].pid is not None:
                 with suppress(ProcessLookupError):  # the one that was killed last, reaped and not buried yet
-                    with suppress(ProcessLookupError):  # the one that was killed in the last round, not buried yet
                     kill_and_wait(bad.workers[0].pid)
             time.sleep(0.002)
         with pytest.raises(WorkerBootstrapError, match=r"'bad'.*died too often"):
