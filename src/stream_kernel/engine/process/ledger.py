@@ -61,7 +61,8 @@ class Ledger:
         del self._owed[reply.correlation_id]
         ticket.disarm()
         self.answered += 1
-        if self._pending.pop(reply.correlation_id, None) is None:
+        # A caller that has been cancelled in this very pass of the loop is settled, and `cancel` has not been called yet.
+        if self._pending.pop(reply.correlation_id, None) is None or ticket.settled:
             self.late_replies += 1
         else:
             ticket.answer(

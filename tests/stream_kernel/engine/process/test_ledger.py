@@ -80,6 +80,14 @@ async def test_a_reply_to_a_caller_that_has_gone_is_late(make_command: MakeComma
     assert (ledger.answered, ledger.late_replies, ticket.settled) == (1, 1, False)
 
 
+async def test_a_reply_in_the_same_pass_as_the_cancel_is_late_too(make_command: MakeCommand) -> None:
+    ledger = Ledger()
+    ticket = entered(ledger, make_command())
+    ticket.future.cancel()
+    assert ledger.receive(result(0))
+    assert (ledger.answered, ledger.late_replies) == (1, 1)
+
+
 async def test_a_deadline_settles_the_call_and_its_reply_is_late(make_command: MakeCommand) -> None:
     ledger = Ledger()
     ticket = entered(ledger, make_command())
