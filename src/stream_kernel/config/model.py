@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from stream_kernel.routing.text import is_utf8
+
 __all__ = ["BootstrapConfig", "ExecutionIpcConfig", "Mode", "ProcessGroupConfig", "RuntimeConfig", "SourceConfig"]
 
 Mode = Literal["process_supervisor", "inline", "inline_wire"]
@@ -43,7 +45,7 @@ def _refuse_setting(value: object, path: str, depth: int = 0) -> None:
         raise ValueError(f"{path}: is NaN or infinite; settings travel as JSON")
     elif type(value) is int and not -(1 << 63) <= value < 1 << 64:
         raise ValueError(f"{path}: is an integer beyond 64 bit; write it as text")
-    elif type(value) is str and not _is_utf8(value):
+    elif type(value) is str and not is_utf8(value):
         raise ValueError(f"{path}: is a string with lone surrogates, which UTF-8 cannot carry")
     elif value is not None and type(value) not in (bool, int, float, str):
         raise ValueError(f"{path}: is of type {type(value).__name__}; settings travel as JSON: write it as text")
@@ -52,12 +54,13 @@ def _refuse_setting(value: object, path: str, depth: int = 0) -> None:
 _MAX_SETTING_DEPTH = 64
 
 
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _refuse_environment(group: ProcessGroupConfig, where: str) -> None:
+    """Raise `ValueError` for what no operating system would hand to a process."""
+    if "\0" in (group.python or ""):
+        raise ValueError(f"{where}.python: holds a NUL character")
+    for name, value in group.env.items():
+        if not name or "=" in name or "\0" in name or "\0" in value:
+            raise ValueError(f"{where}.env: {name!r}: a name must not be empty, and no name may hold '=', nothing a NUL character")
 
 
 class BootstrapConfig(_Frozen):
@@ -70,7 +73,7 @@ class ExecutionIpcConfig(_Frozen):
     """`[execution_ipc]`: the boundary between parent and workers."""
 
     transport: Literal["stdio_jsonl"] = "stdio_jsonl"
-    boundary_timeout_seconds: Seconds = 30.0
+    boundary_timeout_seconds: Annotated[float, Field(gt=0, le=1e9)] = 30.0
     """The deadline of a call that names none."""
     max_frame_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 8 * 1024 * 1024
     """The largest encoded payload, in bytes."""
@@ -88,7 +91,7 @@ class ProcessGroupConfig(_Frozen):
     """Modules that define this group's nodes; None takes the global list."""
     python: Name | None = None
     """Interpreter of the workers; None takes the parent's."""
-    env: Mapping[str, str] = Field(default_factory=dict)
+    env: Mapping[str, str] = Field(default_factory=dict, repr=False)
     """Variables set in the workers; `{worker_index}` in a value is replaced."""
     env_passthrough: Names = ()
     """Names of variables handed on from the parent; a trailing `*` matches any ending."""
@@ -121,7 +124,7 @@ class RuntimeConfig(BaseSettings):
     bootstrap: BootstrapConfig = BootstrapConfig()
     execution_ipc: ExecutionIpcConfig = ExecutionIpcConfig()
     source: SourceConfig | None = None
-    nodes: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    nodes: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict, repr=False)
     """Settings of class nodes: keyword arguments of their constructors."""
 
     @classmethod
@@ -171,6 +174,7 @@ class RuntimeConfig(BaseSettings):
             if group.name in names:
                 raise ValueError(f"{where}.name: there is another group named '{group.name}'")
             names.add(group.name)
+            _refuse_environment(group, where)
             if not self.modules_of(group):
                 raise ValueError(f"{where}.discovery_modules: name the modules that define the nodes, here or at the top level")
             for node in group.nodes:

@@ -115,7 +115,7 @@ class BoundaryCall:
             else:
                 emitted += self._answered(part, outcome)
         emitted.sort(key=lambda pair: pair[0].place)
-        return [following for counter, (step, emission) in enumerate(emitted) for following in self._follow(step, emission, counter)]
+        return [following for step, emission in emitted for following in self._follow(step, emission)]
 
     def _command(self, part: list[Step]) -> Command:
         return Command(
@@ -139,7 +139,7 @@ class BoundaryCall:
 
     def _item_failure(self, step: Step, failed: ItemFailure, report: CommandReport) -> Failure:
         category, group, node, reason = failed.category, step.group, failed.node, failed.reason
-        delivery: Delivery = "executed" if failed.executed else "not_executed"
+        delivery = _seen_from_its_root(step, "executed" if failed.executed else "not_executed")
         message = None
         if category == "input" and step.emitter is not None:
             # What a node gave does not fit the next one: that is the failure of the node that gave it.
@@ -177,7 +177,7 @@ class BoundaryCall:
                     place=step.place,
                     root=step.root,
                     category=loss.category,
-                    delivery=loss.report.delivery,
+                    delivery=_seen_from_its_root(step, loss.report.delivery),
                     group=step.group,
                     trace_id=step.item.trace_id,
                     reply_to=step.item.reply_to,
@@ -192,15 +192,17 @@ class BoundaryCall:
                 )
             )
 
-    def _follow(self, step: Step, emission: Emission, counter: int) -> list[Step]:
-        rank, position, hop, _ = step.place
+    def _follow(self, step: Step, emission: Emission) -> list[Step]:
+        rank, position, hop, path = step.place
+        path = (*path, step.emitted)
+        step.emitted += 1
         if emission.terminal:
-            self._outputs.append(Output((rank, position, hop, counter), step, emission))
+            self._outputs.append(Output((rank, position, hop, path), step, emission))
             return []
         item = step.item
         return [
             Step(
-                place=(rank, position, hop + 1, counter),
+                place=(rank, position, hop + 1, (*path, branch)),
                 root=step.root,
                 group=route.group,
                 item=InputItem(
@@ -215,7 +217,7 @@ class BoundaryCall:
                 ),
                 emitter=(step.group, emission.node),
             )
-            for route in self._consumers(step.group, emission)
+            for branch, route in enumerate(self._consumers(step.group, emission))
         ]
 
     def _consumers(self, source: str, emission: Emission) -> list[NodeRoute]:
@@ -235,6 +237,11 @@ class BoundaryCall:
             delivery = "executed"
         traces = dict.fromkeys(failure.trace_id for failure in sorted(self._failures, key=lambda failure: failure.place))
         return first.error(delivery, tuple(trace for trace in traces if trace is not None), tuple(self._reports))
+
+
+def _seen_from_its_root(step: Step, delivery: Delivery) -> Delivery:
+    """What is an output of a node stands for an input for which that node has run."""
+    return "executed" if step.emitter is not None and delivery == "not_executed" else delivery
 
 
 def _withdraw_after_failure(future: asyncio.Future[Outcome], tickets: list[Ticket]) -> None:

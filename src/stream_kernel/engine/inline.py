@@ -43,6 +43,8 @@ from stream_kernel.routing.tags import type_tag
 __all__ = ["CopyCodec", "InlineEngine"]
 
 _logger = logging.getLogger("stream_kernel.worker")
+_CLOCK = 0.001
+"""Timers of a loop may fire this much before their time."""
 
 
 class CopyCodec:
@@ -169,7 +171,7 @@ class _InlineGroup:
             carrier=self._codec if self._wire else CopyCodec(self._codec),
             max_hops=self._config.execution_ipc.max_hops,
         )
-        self._runner.watch_cancel(_is_own_cancel)
+        self._runner.watch_cancel(self._is_own_cancel)
 
     def submit(self, command: Command) -> InlineTicket:
         loop = asyncio.get_running_loop()
@@ -223,6 +225,8 @@ class _InlineGroup:
             if not ticket.future.done():
                 await self._run(ticket, loop)
         finally:
+            # Only after something unforeseen: whoever waits for this command must hear of its end in any case.
+            ticket.lose("transport", "the command ended without an answer", "maybe_executed")
             self.busy = None
             self._turn.release()
 
@@ -263,6 +267,17 @@ class _InlineGroup:
                 )
             )
 
+    def _is_own_cancel(self, error: BaseException) -> bool:
+        """Whether the engine cancelled the command: for its deadline, or because nobody waits for it. A node may cancel itself, too."""
+        task = asyncio.current_task()
+        if not isinstance(error, asyncio.CancelledError) or task is None or not task.cancelling():
+            return False
+        if self.busy is None or self.busy.future.done() or asyncio.get_running_loop().time() >= self.busy.command.deadline - _CLOCK:
+            return True
+        while task.cancelling():
+            task.uncancel()
+        return False
+
     def _emit(self, kind: EventKind, *, mode: Literal["graceful"] | None = None, reason: str | None = None) -> None:
         self._sink.emit(
             LifecycleEvent(
@@ -277,11 +292,6 @@ class _InlineGroup:
                 monotonic=time.monotonic(),
             )
         )
-
-
-def _is_own_cancel(error: BaseException) -> bool:
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 class InlineEngine(Engine):

@@ -12,6 +12,7 @@ from stream_kernel.errors import Category, FailureReport, PayloadError
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.items import InputItem
 from stream_kernel.routing.router import Router
+from stream_kernel.routing.text import is_utf8
 
 __all__ = ["Prepared", "prepare", "refuse_all"]
 
@@ -33,7 +34,7 @@ def prepare(inputs: Sequence[BoundaryDispatchInput], *, codec: PayloadCodec, rou
     prepared = Prepared([], [])
     for position, given in enumerate(inputs):
         rank = ranks.setdefault(given.dispatch_group, len(ranks))
-        one = _prepare_one(given, (rank, position, 0, 0), codec, router, known)
+        one = _prepare_one(given, (rank, position, 0, ()), codec, router, known)
         if isinstance(one, Failure):
             prepared.refused.append(one)
         else:
@@ -65,6 +66,8 @@ def _prepare_one(given: BoundaryDispatchInput, place: Place, codec: PayloadCodec
             route_hop=given.route_hop,
         )
         refusal = route.refusal(item.packed.tag)
+        if refusal is None and not is_utf8(given.trace_id, given.reply_to, given.source_group):
+            refusal = "its trace_id, reply_to or source_group has lone surrogates, which UTF-8 cannot carry"
         if refusal is None and item.header_size > _MAX_HEADER_BYTES:
             refusal = f"its trace_id, reply_to and meta exceed {_MAX_HEADER_BYTES} bytes"
         problem = None if refusal is None else f"{where}: {refusal}"
@@ -86,7 +89,7 @@ def refuse_all(inputs: Sequence[BoundaryDispatchInput], category: Category, reas
         [],
         [
             Failure(
-                (ranks.setdefault(given.dispatch_group, len(ranks)), position, 0, 0),
+                (ranks.setdefault(given.dispatch_group, len(ranks)), position, 0, ()),
                 position,
                 category,
                 "not_executed",

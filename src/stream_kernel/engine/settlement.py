@@ -24,8 +24,9 @@ from stream_kernel.routing.items import Emission, InputItem
 
 __all__ = ["Failure", "Finished", "Output", "Place", "Settled", "Step", "finish"]
 
-Place = tuple[int, int, int, int]
-"""Where something stands in the order of a call: rank of the root input's group, position of the root input, hop, counter."""
+Place = tuple[int, int, int, tuple[int, ...]]
+"""Where something stands in the order of a call: rank of the root input's group, position of the root input, hop, and the way it came:
+at each hop the number of the output among those of its item, and of the consumer among those of the output."""
 
 
 class Step(msgspec.Struct):
@@ -37,6 +38,8 @@ class Step(msgspec.Struct):
     item: InputItem
     emitter: tuple[str, str] | None = None
     """Group and node whose output it is; None for an input of the call."""
+    emitted: int = 0
+    """How many of its outputs have been placed."""
 
 
 class Output(msgspec.Struct):

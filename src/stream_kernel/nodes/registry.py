@@ -15,6 +15,7 @@ import msgspec
 
 from stream_kernel.errors import ConfigurationError, WorkerBootstrapError
 from stream_kernel.nodes.decorator import NodeSpec, spec_of
+from stream_kernel.nodes.failure import exception_name
 from stream_kernel.routing.router import NodeRoute
 
 __all__ = ["BuiltNode", "build_nodes", "cause_of", "enter_contexts"]
@@ -55,7 +56,7 @@ def _import(group: str, name: str) -> ModuleType:
         return sys.modules["__main__"] if name == "__main__" else import_module(name)
     except BaseException as error:  # noqa: BLE001  user code runs here, and may raise anything, SystemExit included
         problem = WorkerBootstrapError(
-            f"group '{group}': module '{name}' cannot be imported: {cause_of(error)}", group=group, detail=_text(error)
+            f"group '{group}': module '{name}' cannot be imported: {cause_of(error, importing=True)}", group=group, detail=_text(error)
         )
     raise problem
 
@@ -115,12 +116,14 @@ async def enter_contexts(group: str, nodes: Sequence[BuiltNode], stack: AsyncExi
         raise problem
 
 
-def cause_of(error: BaseException) -> str:
-    """A cause that may be shown: the type, and the text only where it comes from the import system or from us."""
-    name = type(error).__name__
+def cause_of(error: BaseException, *, importing: bool = False) -> str:
+    """A cause that may be shown: the type, and the text only where it comes from the import system (`importing`) or from us."""
+    name = exception_name(error)
     if isinstance(error, SyntaxError):
         return f"{name} in {error.filename}, line {error.lineno}"
-    if isinstance(error, (ImportError, ConfigurationError)):
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        return f"{name}: No module named '{error.name}'"
+    if isinstance(error, ConfigurationError) or (importing and isinstance(error, ImportError)):
         return f"{name}: {error}"
     frames = traceback.extract_tb(error.__traceback__)
     return f"{name} in {frames[-1].filename}, line {frames[-1].lineno}" if frames else name

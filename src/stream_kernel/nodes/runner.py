@@ -6,7 +6,6 @@ the worker drives them without an event loop. What differs is the `Carrier`: how
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any, Protocol
@@ -15,15 +14,18 @@ import msgspec
 
 from stream_kernel.errors import PayloadError
 from stream_kernel.nodes.context import NodeContext
+from stream_kernel.nodes.failure import NodeFailure, exception_name
 from stream_kernel.nodes.registry import BuiltNode
 from stream_kernel.routing.envelope import Envelope, TerminalEvent
 from stream_kernel.routing.items import Emission, InputItem, ItemFailure
 from stream_kernel.routing.packed import Packed
 from stream_kernel.routing.router import NodeRoute, Router
+from stream_kernel.routing.text import is_utf8
 
 __all__ = ["CallScope", "Carrier", "GroupRunner"]
 
-_DETAIL_LIMIT = 16_384
+_MAX_HEADER_BYTES = 65_536
+"""What an output's trace_id, reply_to, meta and error may come to."""
 
 
 class Carrier(Protocol):
@@ -40,17 +42,6 @@ class CallScope(msgspec.Struct, frozen=True):
     run_id: str
     scenario_id: str
     deadline: float | None
-
-
-class _Failed(Exception):
-    """A node failed: unwinds the chain of its item."""
-
-    def __init__(self, node: str, reason: str, error: BaseException | None = None) -> None:
-        super().__init__(reason)
-        self.node = node
-        self.reason = reason
-        self.exception_type = None if error is None else type(error).__name__
-        self.detail = None if error is None else "".join(traceback.format_exception(error))[-_DETAIL_LIMIT:]
 
 
 class _Trail(msgspec.Struct):
@@ -138,7 +129,7 @@ class GroupRunner:
         trail = _Trail(index, item.trace_id, item.reply_to, item.meta, item.steps)
         try:
             await self._visit(self._nodes[item.target], message, trail, scope, emissions)
-        except _Failed as failed:
+        except NodeFailure as failed:
             return ItemFailure(index, "execution", failed.reason, failed.node, True, failed.exception_type, failed.detail)
         return emissions
 
@@ -189,9 +180,9 @@ class GroupRunner:
                 raise self._raised(node.spec.name, error) from None
 
     def _raised(self, name: str, error: BaseException) -> BaseException:
-        if isinstance(error, _Failed) or self._is_own_cancel(error):
+        if isinstance(error, NodeFailure) or self._is_own_cancel(error):
             return error
-        return _Failed(name, f"node '{name}' raised {type(error).__name__}", _without_kernel_frames(error))
+        return NodeFailure(name, f"node '{name}' raised {exception_name(error)}", error, __file__)
 
     def _pack(self, node: BuiltNode, output: Any, trail: _Trail) -> _Sending:
         name = node.spec.name
@@ -201,9 +192,11 @@ class GroupRunner:
             packed = self._carrier.pack(envelope.payload if event is None else event.payload)
             meta = self._carrier.pack(envelope.meta) if envelope.meta else None
         except PayloadError as error:
-            raise _Failed(name, f"output of node '{name}' {error}") from None
+            raise NodeFailure(name, f"output of node '{name}' {error}") from None
         if packed.tag is not None and packed.tag not in node.route.emits:
-            raise _Failed(name, f"node '{name}' gave a {packed.tag}, which is not in its emits")
+            raise NodeFailure(name, f"node '{name}' gave a {packed.tag}, which is not in its emits")
+        if envelope.type is not None and envelope.type != packed.tag:
+            raise NodeFailure(name, f"node '{name}' set an Envelope.type that is not its payload's: leave it out")
         following = _Trail(
             trail.index,
             _first(envelope.trace_id, trail.trace_id),
@@ -215,10 +208,10 @@ class GroupRunner:
             meta or trail.own_meta,
         )
         if event is not None and envelope.target is not None:
-            raise _Failed(name, f"node '{name}' gave a TerminalEvent a target: it ends the chain")
+            raise NodeFailure(name, f"node '{name}' gave a TerminalEvent a target: it ends the chain")
         routes = () if event is not None else self._routes(node, envelope, packed)
         if routes and following.steps >= self._max_hops:
-            raise _Failed(name, f"the chain exceeds max_hops = {self._max_hops} steps at node '{name}'")
+            raise NodeFailure(name, f"the chain exceeds max_hops = {self._max_hops} steps at node '{name}'")
         local = tuple((self._nodes[route.name], self._fitting(name, route, packed)) for route in routes if self._is_local(route))
         emission = None
         if len(local) < len(routes) or not routes:
@@ -236,7 +229,19 @@ class GroupRunner:
                 error=None if event is None else event.error,
                 failure=None if event is None else event.failure,
             )
+            self._check_header(name, emission)
         return _Sending(emission, local, following)
+
+    def _check_header(self, name: str, emission: Emission) -> None:
+        """Refuse what could not be sent around the payload."""
+        failure = emission.failure
+        own = (emission.trace_id, emission.reply_to, emission.error)
+        if not is_utf8(*own, *(() if failure is None else (failure.group, failure.node, failure.message))):
+            raise NodeFailure(name, f"output of node '{name}' has a trace_id, reply_to or error with lone surrogates")
+        if emission.size - emission.packed.size > _MAX_HEADER_BYTES:
+            raise NodeFailure(
+                name, f"output of node '{name}' has a trace_id, reply_to, meta and error of more than {_MAX_HEADER_BYTES} bytes"
+            )
 
     def _routes(self, node: BuiltNode, envelope: Envelope, packed: Packed) -> tuple[NodeRoute, ...]:
         target = envelope.target
@@ -245,19 +250,21 @@ class GroupRunner:
         name = node.spec.name
         route = self._router.find(target)
         if route is None:
-            raise _Failed(name, f"node '{name}' names the target '{target}', which no group has")
+            raise NodeFailure(name, f"node '{name}' names the target '{target}', which no group has")
         if route.group in self._router.stateful_groups and target not in node.spec.sends_to:
-            raise _Failed(name, f"node '{name}' names '{target}' of the stateful group '{route.group}', which its sends_to does not list")
+            raise NodeFailure(
+                name, f"node '{name}' names '{target}' of the stateful group '{route.group}', which its sends_to does not list"
+            )
         refusal = route.refusal(packed.tag)
         if refusal is not None:
-            raise _Failed(name, f"output of node '{name}' does not fit: {refusal}")
+            raise NodeFailure(name, f"output of node '{name}' does not fit: {refusal}")
         return (route,)
 
     def _fitting(self, name: str, route: NodeRoute, packed: Packed) -> Any:
         try:
             return self._unpack(route, packed)
         except PayloadError as error:
-            raise _Failed(name, f"output of node '{name}' does not fit node '{route.name}' {error}") from None
+            raise NodeFailure(name, f"output of node '{name}' does not fit node '{route.name}' {error}") from None
 
     async def _forward(self, sending: _Sending, scope: CallScope, out: list[Emission]) -> None:
         if sending.emission is not None:
@@ -301,10 +308,3 @@ class _Outputs(AsyncIterator[Any]):
 
 def _first(own: str | None, inherited: str | None) -> str | None:
     return inherited if own is None else own
-
-
-def _without_kernel_frames(error: BaseException) -> BaseException:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
-        trace = trace.tb_next
-    return error.with_traceback(trace)

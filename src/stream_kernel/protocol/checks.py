@@ -17,6 +17,7 @@ from typing import Any
 from stream_kernel.errors import PayloadError
 from stream_kernel.protocol.fields import UnsupportedType, article, fields_of, is_message_class, name_of, refuse_class, refuse_enum
 from stream_kernel.protocol.plain import PLAIN_TYPES, encode_plain
+from stream_kernel.routing.text import is_utf8
 
 __all__ = ["Check", "Compiler"]
 
@@ -154,11 +155,15 @@ def _datetime_problem(value: datetime.datetime) -> str | None:
     return None
 
 
+def _text_problem(value: str) -> str | None:
+    return None if is_utf8(value) else "is a string with lone surrogates, which UTF-8 cannot carry"
+
+
 _SIMPLE: dict[Any, Check] = {
     bool: _exactly(bool),
     int: _checked(int, lambda value: None if -(1 << 63) <= value < 1 << 64 else "is an integer beyond 64 bit; pass it as text"),
     float: _checked(float, lambda value: None if value - value == 0 else "is NaN or infinite, which JSON cannot carry"),
-    str: _checked(str, lambda value: None if value.isascii() else _text_problem(value)),
+    str: _checked(str, _text_problem),
     bytes: _exactly(bytes),
     None: _exactly(type(None)),
     type(None): _exactly(type(None)),
@@ -167,14 +172,6 @@ _SIMPLE: dict[Any, Check] = {
     datetime.date: _exactly(datetime.date),
     uuid.UUID: _exactly(uuid.UUID),
 }
-
-
-def _text_problem(value: str) -> str | None:
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return "is a string with lone surrogates, which UTF-8 cannot carry"
-    return None
 
 
 def _literal_check(allowed: tuple[Any, ...]) -> Check:

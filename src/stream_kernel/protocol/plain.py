@@ -14,6 +14,7 @@ import msgspec
 import orjson
 
 from stream_kernel.errors import PayloadError
+from stream_kernel.routing.text import is_utf8
 
 __all__ = ["LARGE_DATA_PAGE", "PLAIN_TYPES", "decode_plain", "encode_plain", "refusal_of", "refuse_depth"]
 
@@ -119,7 +120,7 @@ def _leaf_problem(value: Any) -> str | None:
     if kind is int:
         return None if -(1 << 63) <= value < 1 << 64 else "is an integer beyond 64 bit; pass it as text"
     if kind is str:
-        return None if _encodable(value) else "is a string with lone surrogates, which UTF-8 cannot carry"
+        return None if is_utf8(value) else "is a string with lone surrogates, which UTF-8 cannot carry"
     if kind is bool or value is None:
         return None
     if kind.__module__.partition(".")[0] in _ARRAY_LIBRARIES:
@@ -127,14 +128,6 @@ def _leaf_problem(value: Any) -> str | None:
     if kind is tuple:
         return "is a tuple, which JSON would turn into a list"
     return f"is of type {_name(kind)}, which plain JSON cannot carry; pass plain JSON values or an instance of a message class"
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _name(kind: type) -> str:

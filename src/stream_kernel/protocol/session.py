@@ -12,7 +12,7 @@ from enum import Enum
 
 import msgspec
 
-from stream_kernel.errors import ProtocolViolation
+from stream_kernel.errors import PayloadError, ProtocolViolation
 from stream_kernel.protocol.framing import LineSplitter
 from stream_kernel.protocol.messages import (
     FRAME_ALLOWANCE,
@@ -77,11 +77,15 @@ class Session:
         """Ids of the commands that have not had their (last) reply, oldest first."""
 
     def send(self, message: FromWorker | FromParent) -> bytes:
-        """The frame of `message`. Raises `ProtocolViolation` when it is not our turn to say that, or when it is too large."""
-        self._advance(self.role, message)
-        frame = _ENCODER.encode(message) + b"\n"
+        """The frame of `message`.
+
+        Raises `ProtocolViolation` when it is not our turn to say that, and `PayloadError` when it cannot be encoded or is too large: then
+        nothing has been said, and the conversation goes on.
+        """
+        frame = _encode(message)
         if len(frame) > self._limit:
-            raise ProtocolViolation(f"a frame of {len(frame)} bytes exceeds the limit of {self._limit}")
+            raise PayloadError(f"is a frame of {len(frame)} bytes, over the limit of {self._limit}")
+        self._advance(self.role, message)
         return frame
 
     def receive(self, data: bytes) -> Iterator[FromWorker | FromParent]:
@@ -125,6 +129,14 @@ class Session:
             if not (isinstance(message, ExecuteBoundaryResult) and message.more):
                 self.outstanding.popleft()
         self._states[speaker] = following
+
+
+def _encode(message: FromWorker | FromParent) -> bytes:
+    try:
+        return _ENCODER.encode(message) + b"\n"
+    except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as error:
+        problem = type(error).__name__
+    raise PayloadError(f"cannot be encoded as a frame ({problem})")
 
 
 def _describe(error: Exception) -> str:

@@ -60,6 +60,8 @@ class BoundaryFailure(msgspec.Struct, frozen=True):
         if self.delivery not in _DELIVERIES:
             raise ValueError(f"BoundaryFailure.delivery must be one of {sorted(_DELIVERIES)}, not {self.delivery!r}")
         check_optional_str("BoundaryFailure", group=self.group, node=self.node)
+        if not isinstance(self.message, str):
+            raise TypeError(f"BoundaryFailure.message must be a string, not {type(self.message).__name__}")
 
 
 class TerminalEvent(msgspec.Struct, frozen=True):

@@ -15,8 +15,11 @@ _OVERHEAD = 96
 
 
 def _length(*texts: str | None) -> int:
-    # A character is at most 6 bytes as JSON (an escape).
-    return _OVERHEAD + 6 * sum(len(text) for text in texts if text is not None)
+    characters = 0
+    for text in texts:
+        if text is not None:
+            characters += len(text)
+    return _OVERHEAD + 6 * characters  # a character is at most 6 bytes as JSON (an escape)
 
 
 class InputItem(msgspec.Struct):

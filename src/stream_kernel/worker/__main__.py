@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -21,8 +22,9 @@ def main() -> None:
     from stream_kernel.worker.host import serve
 
     code = serve(wire, max_frame_bytes)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(ValueError, OSError):  # a node may have closed them
+        sys.stdout.flush()
+        sys.stderr.flush()
     # Threads that a node left behind must not keep the process: the parent waits for its end.
     os._exit(code) if _foreign_threads() else sys.exit(code)
 

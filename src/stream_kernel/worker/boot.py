@@ -44,7 +44,7 @@ def _script_failed(order: Bootstrap, error: BaseException) -> WorkerBootstrapErr
     import traceback
 
     return WorkerBootstrapError(
-        f"group '{order.process_group}': the started script cannot be imported again in a worker: {cause_of(error)}",
+        f"group '{order.process_group}': the started script cannot be imported again in a worker: {cause_of(error, importing=True)}",
         group=order.process_group,
         detail="".join(traceback.format_exception(error)),
     )

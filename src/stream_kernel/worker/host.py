@@ -77,7 +77,7 @@ class Host:
                 if code:
                     return code
             elif isinstance(message, ExecuteBoundary):
-                self._drive(self._execute(message))
+                self._run_command(message)
             else:
                 self._note(message)
         else:
@@ -148,8 +148,7 @@ class Host:
 
     def _drive(self, work: Coroutine[Any, Any, R]) -> R:
         if self._loop is not None:
-            result: R = self._loop.run(work)
-            return result
+            return self._drive_on_loop(work)
         try:
             work.send(None)
         except StopIteration as end:
@@ -158,7 +157,32 @@ class Host:
         work.close()
         raise RuntimeError("a node that is not declared async waited for an event loop")
 
+    def _drive_on_loop(self, work: Coroutine[Any, Any, R]) -> R:
+        loop = self._loop.get_loop()
+        task = loop.create_task(work)
+        while True:
+            try:
+                result: R = loop.run_until_complete(task)
+            except (SystemExit, KeyboardInterrupt):
+                # From a task that the node awaits: asyncio lets these out of its loop, and hands them to who awaits as well.
+                if task.done():
+                    raise
+            else:
+                return result
+
     # -- commands
+
+    def _run_command(self, command: ExecuteBoundary) -> None:
+        try:
+            self._drive(self._execute(command))
+        except (ProtocolViolation, OSError):
+            raise
+        except BaseException as error:  # noqa: BLE001  what user code did to the loop, or a reply that cannot be sent
+            traceback.print_exc()
+            if command.correlation_id in self._session.outstanding:
+                reply = ReplyBuilder(command.correlation_id, 0)
+                reason = f"the command could not be finished ({type(error).__name__})"
+                self._say(reply.error(ItemFailure(0, "execution", reason)))
 
     async def _execute(self, command: ExecuteBoundary) -> None:
         assert self._runner is not None and self._order is not None

@@ -25,10 +25,11 @@ class ReplyBuilder:
         """Take what one item gave; returns the parts that are full."""
         parts = []
         for output in outcome if isinstance(outcome, list) else [outcome]:
-            if self._held and self._size + output.size > self._limit:
+            size = output.size
+            if self._held and self._size + size > self._limit:
                 parts.append(self._result(more=True))
             self._held.append(output)
-            self._size += output.size
+            self._size += size
         return parts
 
     def last(self) -> ExecuteBoundaryResult:

@@ -73,13 +73,14 @@ def main_module(config: RuntimeConfig, group: ProcessGroupConfig) -> MainModule 
         return None
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
-    if spec is not None:
+    if spec is not None and spec.name != "__main__":
         return MainModule(name=spec.name)
-    path = getattr(main, "__file__", None)
+    path = None if spec is not None else getattr(main, "__file__", None)
     if path is None or not os.path.isfile(path):
         raise ConfigurationError(
-            f"group '{group.name}': discovery_modules names __main__, but nodes defined in an interactive session, a notebook or "
-            "`python -c` cannot be imported by a worker: put them into a module (a .py file) and name that"
+            f"group '{group.name}': discovery_modules names __main__, but nodes defined in an interactive session, a notebook, "
+            "`python -c`, or the __main__.py of a folder or zip file cannot be imported by a worker: "
+            "put them into a module (a .py file) and name that"
         )
     return MainModule(path=os.path.abspath(path))
 

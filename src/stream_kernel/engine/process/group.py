@@ -12,7 +12,7 @@ from stream_kernel.engine.base import Command, GroupSnapshot, cardinality_refusa
 from stream_kernel.engine.process.restart import RestartWindow
 from stream_kernel.engine.process.slot import End, WorkerSlot
 from stream_kernel.engine.process.ticket import Ticket
-from stream_kernel.errors import WorkerBootstrapError
+from stream_kernel.errors import PayloadError, WorkerBootstrapError
 from stream_kernel.observability.sinks import Sink
 from stream_kernel.routing.router import NodeRoute
 
@@ -95,7 +95,10 @@ class WorkerGroup:
         self.boot_error = None
         self._deaths.forget()
         for slot in self._slots:
-            slot.stop()
+            if slot.state == "killing":
+                slot.kill("its group is restarted", final=True)  # its end is no loss any more
+            else:
+                slot.stop()
 
     def end_slots(self, reason: str) -> None:
         """End the workers by force that did not end by themselves; what they had fails, the queue stays."""
@@ -129,7 +132,8 @@ class WorkerGroup:
 
     def mark_stopped(self) -> None:
         """No worker is left and none is wanted: a failed group becomes an ordinary stopped one."""
-        self.state = "stopped"
+        if self.state in ("stopping", "failed"):  # and has not been started again meanwhile
+            self.state = "stopped"
 
     def forget(self) -> None:
         """The next workers may declare other nodes."""
@@ -200,9 +204,17 @@ class WorkerGroup:
                 return
             ticket = self._queue.popitem(last=False)[1]
             # A settled one is still here when its callback, which takes it out of the queue, has not run yet.
-            if not ticket.settled and not slot.take(ticket):
+            if not ticket.settled and not self._hand_over(ticket, slot):
                 self._queue[ticket.command.correlation_id] = ticket
                 self._queue.move_to_end(ticket.command.correlation_id, last=False)
+
+    def _hand_over(self, ticket: Ticket, slot: WorkerSlot) -> bool:
+        try:
+            return slot.take(ticket)
+        except PayloadError as error:
+            # Everything in it has been checked before; should that fail, it must not hold up those behind it.
+            ticket.lose("transport", f"the command {error.reason}")
+            return True
 
     def _select(self) -> WorkerSlot | None:
         """The next free worker in turn. With one command at a worker at a time, least outstanding first is just that."""

@@ -49,12 +49,12 @@ class Ledger:
     def receive(self, reply: ExecuteBoundaryResult | ExecuteBoundaryError) -> bool:
         """Take a reply or a part of one; True when it was the last. Raises `ProtocolViolation` for one that cannot be."""
         if isinstance(reply, ExecuteBoundaryError):
-            self._parts = [reply.failure()]  # parts that came before are void
-        else:
-            self._parts += _rows(reply)
+            self._parts.clear()  # parts that came before are void
         ticket = self._owed[reply.correlation_id]
-        if any(not 0 <= part.index < len(ticket.command.items) for part in self._parts):
+        rows: list[Emission | ItemFailure] = [reply.failure()] if isinstance(reply, ExecuteBoundaryError) else _rows(reply)
+        if any(not 0 <= row.index < len(ticket.command.items) for row in rows):
             raise ProtocolViolation("a reply names an input that the command did not have")
+        self._parts += rows
         if isinstance(reply, ExecuteBoundaryResult) and reply.more:
             return False
         parts, self._parts = self._parts, []

@@ -21,7 +21,7 @@ from stream_kernel.engine.process.ledger import Ledger
 from stream_kernel.engine.process.lifecycle import WorkerEvent, WorkerState, advance
 from stream_kernel.engine.process.stderr import StderrDrain
 from stream_kernel.engine.process.ticket import Ticket
-from stream_kernel.errors import WorkerBootstrapError
+from stream_kernel.errors import PayloadError, WorkerBootstrapError
 from stream_kernel.observability.events import EventKind, LifecycleEvent
 from stream_kernel.observability.sinks import Sink
 from stream_kernel.protocol.columns import inputs_to_columns
@@ -116,7 +116,10 @@ class WorkerSlot:
         return self._works and not self._ledger and self._connection is not None and self._connection.is_sound
 
     def take(self, ticket: Ticket) -> bool:
-        """Hand a command to the worker; False when it has just died, and nothing of the command has reached it."""
+        """Hand a command to the worker; False when it has just died, and nothing of the command has reached it.
+
+        Raises `PayloadError` when the command cannot be sent to any worker.
+        """
         assert self._child is not None
         command = ticket.command
         remaining = command.deadline - asyncio.get_running_loop().time()
@@ -213,10 +216,11 @@ class WorkerSlot:
             child = await Child.spawn(
                 lambda lifeline: worker_arguments(self._group, lifeline, limit), worker_environment(self._group, self._index)
             )
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001  whatever keeps a process from being spawned, those who wait for it must hear
             python = self._group.python or "the parent's interpreter"
+            cause = error.strerror if isinstance(error, OSError) else type(error).__name__
             self._advance("spawn_failed")
-            self._tell_end(f"could not be spawned with {python}: {error.strerror}", was_ready=False, stderr_tail=())
+            self._tell_end(f"could not be spawned with {python!r}: {cause}", was_ready=False, stderr_tail=())
             self._launched.set()
             return
         self._child = child
@@ -230,7 +234,7 @@ class WorkerSlot:
         if self.state == "killing":  # asked for while it was spawning
             child.kill_tree()
         else:
-            self._send(bootstrap_message(self._config, self._group, self._index, self.worker_id, self.generation))
+            self._introduce()
         reason = await self._lasting(connection)
         connection.pump()
         child.kill_tree()
@@ -254,6 +258,12 @@ class WorkerSlot:
         self._child = self._connection = None
         self._tell_end(reason, was_ready=was_ready, stderr_tail=stderr.tail())
 
+    def _introduce(self) -> None:
+        try:
+            self._send(bootstrap_message(self._config, self._group, self._index, self.worker_id, self.generation))
+        except PayloadError as error:
+            self._refuse(f"{self.worker_id} cannot be told its settings and its import path: the message {error.reason}")
+
     async def _lasting(self, connection: Connection) -> str:
         timer = asyncio.get_running_loop().call_later(self._group.start_timeout_seconds, self._start_timed_out)
         try:
@@ -270,7 +280,7 @@ class WorkerSlot:
         if self._final:
             end = End("stopped", reason)
         elif not was_ready:
-            text = f"group '{self._group.name}': {self.worker_id} was not ready: {reason}"
+            text = f"group '{self._group.name}': {self.worker_id} was not ready: {reason} (its stderr is in the log and in `detail`)"
             error = self._boot_error or WorkerBootstrapError(text, group=self._group.name, detail="\n".join(stderr_tail))
             end = End("unbootable", reason, error)
         else:

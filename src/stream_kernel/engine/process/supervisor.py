@@ -34,11 +34,12 @@ class ProcessEngine(Engine):
         self._config = config
         self._groups = {group.name: WorkerGroup(config, group, sink, self._on_change) for group in config.process_groups}
         self._waiters: list[asyncio.Future[None]] = []
+        self._restarting: set[asyncio.Task[None]] = set()
 
     async def start(self, groups: Sequence[str]) -> None:
         chosen = [self._groups[name] for name in groups]
         for group in chosen:
-            if group.state in ("stopped", "failed"):
+            if group.state in ("stopping", "stopped", "failed"):
                 await group.gone()
             group.start()
         for group in chosen:
@@ -85,6 +86,14 @@ class ProcessEngine(Engine):
             group.kill("the supervisor was closed by force")
 
     async def restart(self, group: str) -> None:
+        # A caller that gives up half-way must not leave the group without workers.
+        restarting = asyncio.get_running_loop().create_task(self._restart(group), name=f"stream_kernel restart {group}")
+        self._restarting.add(restarting)
+        restarting.add_done_callback(self._restarting.discard)
+        restarting.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.shield(restarting)
+
+    async def _restart(self, group: str) -> None:
         chosen = self._groups[group]
         chosen.hold()
         await _all_gone([chosen], asyncio.get_running_loop().time() + chosen.config.stop_timeout_seconds)

@@ -310,11 +310,17 @@ class AsyncBoundarySupervisor:
     # -- small things
 
     async def _until_idle(self, deadline: float) -> None:
-        async with asyncio.timeout_at(deadline):
-            while self._active:
-                if self._idle is None:
-                    self._idle = asyncio.Event()
-                await self._idle.wait()
+        try:
+            async with asyncio.timeout_at(deadline):
+                while self._active:
+                    if self._idle is None:
+                        self._idle = asyncio.Event()
+                    await self._idle.wait()
+        except TimeoutError:
+            problem = f"{self._active} calls did not end within the grace"
+        else:
+            return
+        raise TimeoutError(problem)
 
     def _leave(self, state: str) -> None:
         """Admit no call any more, and turn those away that wait at the gate."""
@@ -357,7 +363,7 @@ def _message_classes(config: RuntimeConfig) -> list[type]:
         try:
             module = import_module(name)
         except Exception as error:  # noqa: BLE001  user code
-            problem = f"message_modules: '{name}' cannot be imported: {cause_of(error)}"
+            problem = f"message_modules: '{name}' cannot be imported: {cause_of(error, importing=True)}"
         else:
             classes += [value for value in vars(module).values() if is_message_class(value)]
             continue

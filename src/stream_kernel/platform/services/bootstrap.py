@@ -60,7 +60,11 @@ class _LoopThread:
 
         self._thread = threading.Thread(target=run, name="stream_kernel supervisor", daemon=True)
         self._thread.start()
-        self._portal, self._loop = opened.result()
+        try:
+            self._portal, self._loop = opened.result()
+        except BaseException:
+            opened.add_done_callback(_stop_unclaimed)  # a Ctrl-C just now: nobody will ever end this thread
+            raise
 
         self._lock = threading.Lock()
         self._is_ending = False
@@ -89,6 +93,12 @@ class _LoopThread:
         asyncio.run_coroutine_threadsafe(_some_passes(), self._loop).result()
         self._portal.call(self._portal.stop)
         self._thread.join()
+
+
+def _stop_unclaimed(opened: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]]) -> None:
+    if opened.exception() is None:
+        portal, loop = opened.result()
+        loop.call_soon_threadsafe(lambda: loop.create_task(portal.stop()))
 
 
 async def _some_passes() -> None:
@@ -159,7 +169,8 @@ class _SyncSupervisor:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+        if os.getpid() == self._pid:  # a forked copy that leaves the block has nothing to close
+            self.close()
 
     def start_groups(self, group_names: Sequence[str] | None = None) -> None:
         """Start these groups (all by default); returns when their workers are spawned. Raises `WorkerBootstrapError`."""
@@ -233,8 +244,11 @@ class _SyncSupervisor:
         if thread is not None:
             try:
                 _result(thread.submit(self._supervisor.close()))
-            finally:
-                thread.end()
+            except BaseException:
+                # Interrupted: the workers are killed, and those who wait for them must hear of it before the loop goes.
+                _abandon(self._pid, self._supervisor, thread)
+                raise
+            thread.end()
 
     def snapshot(self) -> SupervisorSnapshot:
         """The groups and their workers as they are now."""
@@ -267,7 +281,12 @@ class _SyncSupervisor:
         if request.waits:
             self._run(request.pass_gate)
         request.pack()
-        return _Pending(request, None if request.is_settled else self._open_thread().submit(request.run()))
+        if not request.is_settled:
+            try:
+                return _Pending(request, self._open_thread().submit(request.run()))
+            except UsageError:  # closed while the inputs were encoded
+                request.refuse("the supervisor is closed")
+        return _Pending(request, None)
 
     def _run(self, work: Callable[[], Coroutine[Any, Any, R]]) -> R:
         """Run a coroutine function on the supervisor's loop and wait for it."""

@@ -5,7 +5,6 @@ decoded in the caller's thread again. Both faces take the same steps.
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Sequence
 from typing import Literal, Protocol
@@ -17,11 +16,13 @@ from stream_kernel.engine.preparation import Prepared, prepare, refuse_all
 from stream_kernel.engine.settlement import Finished, Settled, finish
 from stream_kernel.errors import Category, WorkerBootstrapError
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
+from stream_kernel.routing.text import is_utf8
 
 __all__ = ["CallHost", "CallRequest", "OnError"]
 
 OnError = Literal["raise", "collect"]
 _MAX_ID_CHARS = 1024
+_MAX_TIMEOUT_SECONDS = 1e9
 
 
 class CallHost(Protocol):
@@ -99,6 +100,10 @@ class CallRequest:
         groups = [group.name for group in self._host.config.process_groups]
         self._prepared = prepare(self._inputs, codec=self._host.codec, router=self._host.engine.router, groups=groups)
 
+    def refuse(self, reason: str) -> None:
+        """Give up what was packed: nothing of it has been dispatched."""
+        self._prepared = refuse_all(self._inputs, "transport", reason)
+
     def conclude(self) -> Settled:
         """What a settled call gives; raises its error under `raise`."""
         return self._call(0.0).conclude()
@@ -107,7 +112,7 @@ class CallRequest:
         """Dispatch what was packed, and all hops; on the supervisor's loop."""
         self._check_admission()
         if self._refusal is not None:  # it has been closed while the inputs were encoded
-            self._prepared = refuse_all(self._inputs, *self._refusal)
+            self.refuse(self._refusal[1])
         self._host.call_entered()
         try:
             return await self._call(self._loop_deadline()).run()
@@ -147,10 +152,10 @@ class CallRequest:
 
 def _check_arguments(inputs: Sequence[BoundaryDispatchInput], run_id: str, scenario_id: str, timeout: float, on_error: OnError) -> None:
     for name, value in (("run_id", run_id), ("scenario_id", scenario_id)):
-        if not isinstance(value, str) or len(value) > _MAX_ID_CHARS:
-            raise ValueError(f"{name} must be a string of at most {_MAX_ID_CHARS} characters")
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not math.isfinite(timeout) or timeout < 0:
-        raise ValueError(f"timeout_seconds must be a finite number of at least 0, not {timeout!r}")
+        if not isinstance(value, str) or len(value) > _MAX_ID_CHARS or not is_utf8(value):
+            raise ValueError(f"{name} must be a string of at most {_MAX_ID_CHARS} characters, without lone surrogates")
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 <= timeout <= _MAX_TIMEOUT_SECONDS:
+        raise ValueError(f"timeout_seconds must be a number from 0 to {_MAX_TIMEOUT_SECONDS:g}, not {timeout!r}")
     if on_error not in ("raise", "collect"):
         raise ValueError(f"on_error must be 'raise' or 'collect', not {on_error!r}")
     if not isinstance(inputs, Sequence):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from stream_kernel.engine.settlement import Finished
@@ -31,21 +30,42 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Lists of up to `size` items."""
     if size < 1:
         raise ValueError(f"batch_size must be at least 1, not {size}")
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
+    batch: list[T] = []
+    try:
+        for item in items:
+            batch.append(item)
+            if len(batch) == size:
+                yield batch
+                batch = []
+    except Exception:
+        if batch:
+            yield batch  # what was taken before the source failed
+        raise
+    if batch:
         yield batch
 
 
 def in_order(batches: Iterable[T], submit: Callable[[T], H], width: int) -> Generator[tuple[T, H], None, None]:
     """Keep up to `width` batches at work and give each with its handle, in order; what nobody waits for any more is cancelled."""
     window: deque[tuple[T, H]] = deque()
+    source = iter(batches)
+    failure: Exception | None = None
     try:
-        for batch in batches:
-            window.append((batch, submit(batch)))
-            if len(window) >= width:
-                yield window.popleft()
+        while failure is None:
+            try:
+                batch = next(source)
+            except StopIteration:
+                break
+            except Exception as error:  # noqa: BLE001  of the caller's own source: raised below, at its place
+                failure = error
+            else:
+                window.append((batch, submit(batch)))
+                if len(window) >= width:
+                    yield window.popleft()
         while window:
             yield window.popleft()
+        if failure is not None:
+            raise failure
     finally:
         for _, handle in window:
             handle.cancel()
