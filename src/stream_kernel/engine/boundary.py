@@ -139,7 +139,7 @@ class BoundaryCall:
 
     def _item_failure(self, step: Step, failed: ItemFailure, report: CommandReport) -> Failure:
         category, group, node, reason = failed.category, step.group, failed.node, failed.reason
-        delivery = _seen_from_its_root(step, "executed" if failed.executed else "not_executed")
+        delivery: Delivery = "executed" if failed.executed else "not_executed"
         message = None
         if category == "input" and step.emitter is not None:
             # What a node gave does not fit the next one: that is the failure of the node that gave it.
@@ -153,6 +153,7 @@ class BoundaryCall:
             root=step.root,
             category=category,
             delivery=delivery,
+            follows=step.emitter is not None,
             group=group,
             trace_id=step.item.trace_id,
             reply_to=step.item.reply_to,
@@ -177,7 +178,8 @@ class BoundaryCall:
                     place=step.place,
                     root=step.root,
                     category=loss.category,
-                    delivery=_seen_from_its_root(step, loss.report.delivery),
+                    delivery=loss.report.delivery,
+                    follows=step.emitter is not None,
                     group=step.group,
                     trace_id=step.item.trace_id,
                     reply_to=step.item.reply_to,
@@ -237,11 +239,6 @@ class BoundaryCall:
             delivery = "executed"
         traces = dict.fromkeys(failure.trace_id for failure in sorted(self._failures, key=lambda failure: failure.place))
         return first.error(delivery, tuple(trace for trace in traces if trace is not None), tuple(self._reports))
-
-
-def _seen_from_its_root(step: Step, delivery: Delivery) -> Delivery:
-    """What is an output of a node stands for an input for which that node has run."""
-    return "executed" if step.emitter is not None and delivery == "not_executed" else delivery
 
 
 def _withdraw_after_failure(future: asyncio.Future[Outcome], tickets: list[Ticket]) -> None:

@@ -64,6 +64,8 @@ class Failure(msgspec.Struct):
     message: str | None = None
     correlation_id: str | None = None
     report: FailureReport = FailureReport()
+    follows: bool = False
+    """It is an output of another node: whatever its own delivery, work has been done for the input that it comes from."""
 
     @property
     def sentence(self) -> str:
@@ -108,7 +110,8 @@ def _finish_failure(failure: Failure) -> Finished:
         failure=BoundaryFailure(failure.category, failure.delivery, failure.group, failure.node, failure.sentence),
     )
     traces = () if failure.trace_id is None else (failure.trace_id,)
-    error = failure.error(failure.delivery, traces, failure.report.commands)
+    delivery: Delivery = "executed" if failure.follows and failure.delivery == "not_executed" else failure.delivery
+    error = failure.error(delivery, traces, failure.report.commands)
     return Finished(failure.root, Envelope(event, failure.trace_id, None, failure.reply_to), error)
 
 

@@ -23,9 +23,9 @@ def prepared(*inputs: Input) -> Prepared:
 def test_steps_are_in_the_order_of_groups_by_first_appearance_then_of_inputs() -> None:
     steps = prepared(Input(0, "B", "b"), Input(1, "A", "a"), Input(2, "B", "b")).steps
     assert [(step.group, step.root, step.place) for step in steps] == [
-        ("B", 0, (0, 0, 0, 0)),
-        ("B", 2, (0, 2, 0, 0)),
-        ("A", 1, (1, 1, 0, 0)),
+        ("B", 0, (0, 0, 0, ())),
+        ("B", 2, (0, 2, 0, ())),
+        ("A", 1, (1, 1, 0, ())),
     ]
 
 

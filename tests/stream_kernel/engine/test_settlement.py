@@ -20,7 +20,7 @@ ITEM = InputItem(packed(0), "a", "t", "r", packed({"k": 1}))
 
 
 def settle(emission: Emission, codec: Codec = KNOWN) -> Finished:
-    (finished,) = finish([Output((0, 0, 0, 0), Step((0, 0, 0, 0), 0, "A", ITEM), emission)], codec)
+    (finished,) = finish([Output((0, 0, 0, ()), Step((0, 0, 0, ()), 0, "A", ITEM), emission)], codec)
     return finished
 
 
@@ -61,7 +61,7 @@ def test_an_output_that_cannot_be_decoded_here_is_an_execution_error_of_its_node
 )
 def test_a_failure_becomes_an_envelope_with_its_event_and_its_error(category: Category, status: str, sentence: str) -> None:
     report = FailureReport(reason="why", detail="secret", commands=(_command(),))
-    failed = Failure((0, 0, 0, 0), 4, category, "maybe_executed", "A", "t", "r", "n", None, "c1", report)
+    failed = Failure((0, 0, 0, ()), 4, category, "maybe_executed", "A", "t", "r", "n", None, "c1", report)
     (finished,) = finish([failed], KNOWN)
     event = TerminalEvent("timeout" if status == "timeout" else "error", None, sentence, _failure(category, sentence))
     assert finished.root == 4

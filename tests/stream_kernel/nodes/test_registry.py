@@ -178,5 +178,7 @@ async def test_a_context_that_raises_is_a_boot_error_and_those_before_it_are_lef
 
 
 def test_a_cause_quotes_only_what_the_import_system_says() -> None:
-    assert cause_of(ImportError("no module")) == "ImportError: no module"
+    assert cause_of(ImportError("no module"), importing=True) == "ImportError: no module"
+    assert cause_of(ImportError("cannot connect with hunter2")) == "ImportError"
+    assert cause_of(ModuleNotFoundError("hunter2", name="torch")) == "ModuleNotFoundError: No module named 'torch'"
     assert cause_of(ValueError("hunter2")) == "ValueError"

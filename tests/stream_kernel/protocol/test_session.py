@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol_pair import BOOTSTRAP, HELLO, ProtocolPair, command, result
-from stream_kernel.errors import ProtocolViolation
+from stream_kernel.errors import PayloadError, ProtocolViolation
 from stream_kernel.protocol.messages import (
     FRAME_ALLOWANCE,
     BootstrapError,
@@ -192,8 +192,17 @@ def test_the_sender_refuses_a_frame_over_the_limit_before_a_byte_leaves() -> Non
     session = Session(Role.WORKER, 1024)
     huge = BootstrapError(category="c", message="x" * (1024 + FRAME_ALLOWANCE))
     session.send(HELLO)
-    with pytest.raises(ProtocolViolation, match=f"exceeds the limit of {1024 + FRAME_ALLOWANCE}"):
+    with pytest.raises(PayloadError, match=f"over the limit of {1024 + FRAME_ALLOWANCE}"):
         session.send(huge)
+    # Nothing has been said: the conversation goes on.
+    assert session.send(BootstrapError(category="c", message="small"))
+
+
+def test_a_command_that_cannot_be_encoded_is_not_outstanding() -> None:
+    pair = ProtocolPair().open()
+    with pytest.raises(PayloadError, match="cannot be encoded as a frame"):
+        pair.parent.send(command("\ud800"))
+    assert not pair.parent.outstanding
 
 
 @pytest.mark.fault("FAULT-20")
