@@ -18,6 +18,7 @@ import pytest
 from stream_kernel import BoundaryTransportError, MultiprocessBootstrapSupervisor, RuntimeConfig
 from stream_kernel.errors import UsageError
 from stream_kernel.observability.events import LifecycleEvent
+from waiting import until
 
 MakeConfig = Callable[..., RuntimeConfig]
 InThread = Callable[..., Future[Any]]
@@ -35,6 +36,29 @@ async def test_in_a_running_event_loop_it_refuses_at_once_and_shows_the_way_out(
     ):
         with pytest.raises(UsageError, match="await"):
             attempt()
+
+
+@pytest.mark.fault("FAULT-27")
+def test_ctrl_c_in_close_kills_and_every_other_caller_hears_of_it(
+    faulty: MakeConfig, make_fifo: Callable[[str], Any], in_thread: InThread
+) -> None:
+    started = make_fifo("started")
+    supervisor = MultiprocessBootstrapSupervisor(faulty({"g": {"nodes": ["hang"], "stop_timeout_seconds": 60}}))
+    supervisor.__enter__()
+    hanging = in_thread(supervisor.call, "hang", {"started": started.path}, timeout_seconds=100)
+    started.wait()
+
+    def press() -> None:
+        until(lambda: supervisor.snapshot().state == "draining")
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    pressing = in_thread(press)
+    with pytest.raises(KeyboardInterrupt):
+        supervisor.close()
+    pressing.result(10)
+    with pytest.raises(BoundaryTransportError) as caught:
+        hanging.result(10)
+    assert caught.value.delivery == "maybe_executed"
 
 
 @pytest.mark.fault("FAULT-30")

@@ -68,6 +68,8 @@ def test_anything_else_is_refused_where_it_is_made() -> None:
         BoundaryFailure("transport", "perhaps", "g", "n", "m")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"BoundaryFailure\.node must be a string or None"):
         BoundaryFailure("transport", "executed", "g", 5, "m")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"BoundaryFailure\.message must be a string, not int"):
+        BoundaryFailure("transport", "executed", "g", "n", 5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("field", ["local_deliveries", "boundary_deliveries", "terminal_outputs"])
