@@ -11,7 +11,7 @@ class Hostile(Exception):
     """Raises when it is formatted."""
 
     @property
-    def __notes__(self) -> Any:
+    def __notes__(self) -> Any:  # type: ignore[override]
         raise SystemExit("not even this")
 
 
