@@ -84,12 +84,18 @@ class Whole:
     n: int
 
 
-@node(name="split", emits=[Part])
+@node(name="split", emits=[Part, Whole])
 def split(message: dict[str, Any], ctx: NodeContext) -> Any:
-    """Two parts for the stateful group, and a plain output of its own."""
+    """A part for the stateful group, a whole for the group before it, and a plain output of its own."""
     if message.get("fail"):
         raise ValueError
-    return [Part(message["n"]), "plain", Part(message["n"] + 1)]
+    return [Part(message["n"]), Whole(message["n"]), "plain"]
+
+
+@node(name="relay", consumes=[Whole], emits=[Part])
+def relay(message: Whole, ctx: NodeContext) -> str:
+    """It could feed the stateful group, which therefore waits for it; it gives something else."""
+    return "relayed"
 
 
 @node(name="gather", consumes=[Part], stateful=True)

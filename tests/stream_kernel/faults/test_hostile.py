@@ -85,8 +85,10 @@ async def test_a_node_that_upsets_its_event_loop_gets_an_answer_and_so_does_the_
     async with AsyncBoundarySupervisor(config) as supervisor:
         # Inline, the exit of a task of the node would be the exit of this program: that cannot be held off.
         for how in (*(["exit in a task"] if mode == "process_supervisor" else []), "cancels itself"):
-            with pytest.raises(BoundaryExecutionError):
+            with pytest.raises(BoundaryExecutionError) as caught:
                 await supervisor.call("upsets_its_loop", how, timeout_seconds=10)
+            raised = "SystemExit" if how == "exit in a task" else "CancelledError"
+            assert (caught.value.report.node, caught.value.report.exception_type) == ("upsets_its_loop", raised)
             assert await supervisor.call("upsets_its_loop", "nothing", timeout_seconds=10) == "nothing"
         with suppress(BoundaryExecutionError):  # whether its own call still succeeds is a matter of the event loop
             await supervisor.call("upsets_its_loop", "cancels itself and returns", timeout_seconds=10)
@@ -129,7 +131,7 @@ def test_a_setting_in_the_text_of_an_import_error_stays_out_of_the_message(make_
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_the_order_of_outputs_does_not_depend_on_what_becomes_of_the_siblings(make_config: MakeConfig, mode: str) -> None:
-    config = make_config({"g": ["split"], "h": ["gather"]}, modules=["hostile_nodes"], mode=mode)
+    config = make_config({"g": ["split"], "r": ["relay"], "h": ["gather"]}, modules=["hostile_nodes"], mode=mode)
 
     async def outputs_of_the_last(supervisor: AsyncBoundarySupervisor, first: dict[str, Any]) -> list[Any]:
         inputs = [given("split", first, trace_id="a"), given("split", {"n": 5}, trace_id="b")]
@@ -137,13 +139,13 @@ async def test_the_order_of_outputs_does_not_depend_on_what_becomes_of_the_sibli
         return [output.payload for output in result.terminal_outputs if output.trace_id == "b"]
 
     async with AsyncBoundarySupervisor(config) as supervisor:
-        assert await outputs_of_the_last(supervisor, {"n": 1}) == ["plain", 5, 6]
-        assert await outputs_of_the_last(supervisor, {"fail": True}) == ["plain", 5, 6]
+        assert await outputs_of_the_last(supervisor, {"n": 1}) == ["plain", 5, "relayed"]
+        assert await outputs_of_the_last(supervisor, {"fail": True}) == ["plain", 5, "relayed"]
 
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_an_error_of_map_never_denies_the_work_of_the_first_hop(make_config: MakeConfig, mode: str) -> None:
-    config = make_config({"g": ["split"], "h": ["gather"]}, modules=["hostile_nodes"], mode=mode)
+    config = make_config({"g": ["split"], "r": ["relay"], "h": ["gather"]}, modules=["hostile_nodes"], mode=mode)
     async with AsyncBoundarySupervisor(config) as supervisor:
         await supervisor.force_terminate_groups(["h"])
         with pytest.raises(BoundaryTransportError) as caught:
