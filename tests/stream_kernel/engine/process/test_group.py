@@ -77,6 +77,22 @@ async def test_a_command_that_cannot_reach_a_dead_worker_goes_to_the_next_one(st
     assert outcome.report.pid != pid and outcome.report.generation == 2
 
 
+async def test_a_stateful_worker_that_is_dying_when_its_group_is_held_for_a_restart_is_no_loss(start: Start) -> None:
+    group = await start("counter")
+    group.start_work(group.nodes)
+    ticket = group.submit(command("counter"))
+    await ticket.future
+    # What a deadline does: the kill is out, the death has not been seen.
+    for slot in group._slots:
+        slot.kill("a command passed its deadline", final=False)
+    group.hold()
+    await group.gone()
+    assert group.snapshot().state == "starting"
+    assert [worker.state for worker in group.snapshot().workers] == ["stopped"]
+    group.spawn()
+    await group.launched()
+
+
 async def test_a_stopped_group_takes_nothing(start: Start) -> None:
     group = await start()
     group.start_work(group.nodes)
