@@ -14,6 +14,7 @@ from stream_kernel.engine.base import Answer, Capabilities, Command, Engine, Gro
 from stream_kernel.engine.boundary import BoundaryCall
 from stream_kernel.engine.preparation import prepare
 from stream_kernel.engine.settlement import Failure, Settled
+from stream_kernel.engine.turns import RunOrder
 from stream_kernel.errors import CommandReport, Delivery
 from stream_kernel.protocol.codec import Codec
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
@@ -125,8 +126,9 @@ def call_of(
     on_error: Literal["raise", "collect"] = "raise",
     limit: int = 1 << 20,
     deadline: float = 1e9,
+    order: RunOrder | None = None,
 ) -> asyncio.Task[Settled]:
-    """A call at work on `engine`."""
+    """A call at work on `engine`; `order` is that of the run it belongs to."""
     groups = dict.fromkeys(route.group for route in engine.router.routes)
     ids = itertools.count(1)
     call = BoundaryCall(
@@ -138,6 +140,7 @@ def call_of(
         deadline=deadline,
         max_frame_bytes=limit,
         next_id=lambda: f"c{next(ids)}",
+        turn=(order or RunOrder()).turn(),
     )
     return asyncio.get_running_loop().create_task(call.run())
 

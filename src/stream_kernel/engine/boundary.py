@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Literal
 
 from stream_kernel.engine.base import Answer, Command, Engine, Loss, Outcome, Ticket
 from stream_kernel.engine.preparation import Prepared
 from stream_kernel.engine.settlement import Failure, Output, Settled, Step
+from stream_kernel.engine.turns import Turn
 from stream_kernel.errors import (
     BoundaryError,
     BoundaryInputError,
@@ -44,6 +45,7 @@ class BoundaryCall:
         deadline: float,
         max_frame_bytes: int,
         next_id: Callable[[], str],
+        turn: Turn,
     ) -> None:
         self._engine = engine
         self._pending = prepared.steps
@@ -54,16 +56,24 @@ class BoundaryCall:
         self._deadline = deadline
         self._limit = max_frame_bytes
         self._next_id = next_id
+        self._turn = turn
         self._failures = list(prepared.refused)
         self._outputs: list[Output] = []
-        self._reports: list[CommandReport] = []
+        self.reports: list[CommandReport] = []
+        """What became of each command, in order of hand-over."""
 
     async def run(self) -> Settled:
         """Run all hops and conclude."""
-        # Under `raise` nothing is dispatched unless every input was accepted.
-        while self._pending and not (self._raises and self._failures):
-            released = self._release()
-            self._pending = sorted([*self._pending, *await self._hop(released)], key=lambda step: step.place)
+        try:
+            # Under `raise` nothing is dispatched unless every input was accepted.
+            while self._pending and not (self._raises and self._failures):
+                released = self._release()
+                if released:
+                    self._pending = sorted([*self._pending, *await self._hop(released)], key=lambda step: step.place)
+                else:
+                    await self._turn.change(self._deadline)
+        finally:
+            self._turn.leave()
         return self.conclude()
 
     def conclude(self) -> Settled:
@@ -73,7 +83,8 @@ class BoundaryCall:
         return sorted([*self._outputs, *self._failures], key=lambda settled: settled.place)
 
     def _release(self) -> list[Step]:
-        """The steps that may go now: a stateful group waits until no group upstream of it has work left in this call."""
+        """The steps that may go now: a stateful group waits until no group upstream of it has work left in this call, and for its turn
+        among the calls of the run."""
         router = self._engine.router
         working = {step.group for step in self._pending}
         held = {group for group in working & router.stateful_groups if router.upstream(group) & working}
@@ -85,6 +96,8 @@ class BoundaryCall:
                     if all(step.group in router.upstream(other) for other in router.upstream(step.group) & working)
                 )
             )
+        if asyncio.get_running_loop().time() < self._deadline:  # past it, who still waits for a turn hears of the deadline instead
+            held |= {group for group in working & router.stateful_groups if not self._turn.has_come(group)}
         released = [step for step in self._pending if step.group not in held]
         self._pending = [step for step in self._pending if step.group in held]
         return released
@@ -101,6 +114,7 @@ class BoundaryCall:
             tickets.append(ticket)
             if self._raises:
                 ticket.future.add_done_callback(lambda future: _withdraw_after_failure(future, tickets))
+        self._turn.pass_by(self._passed(batches.keys()))
         try:
             outcomes = [await ticket.future for ticket in tickets]
         except asyncio.CancelledError:
@@ -109,13 +123,23 @@ class BoundaryCall:
             raise
         emitted: list[tuple[Step, Emission]] = []
         for part, outcome in zip(parts, outcomes, strict=True):
-            self._reports.append(outcome.report)
+            self.reports.append(outcome.report)
             if isinstance(outcome, Loss):
                 self._lost(part, outcome)
             else:
                 emitted += self._answered(part, outcome)
         emitted.sort(key=lambda pair: pair[0].place)
         return [following for step, emission in emitted for following in self._follow(step, emission)]
+
+    def _passed(self, in_flight: Collection[str]) -> Iterable[str]:
+        """The stateful groups that this call will hand nothing to any more."""
+        router = self._engine.router
+        waiting = {step.group for step in self._pending}
+        working = waiting.union(in_flight)
+        for group in router.stateful_groups - waiting:
+            comes_back = group in working and router.circle_of(group)
+            if not comes_back and not working & router.upstream(group):
+                yield group
 
     def _command(self, part: list[Step]) -> Command:
         return Command(
@@ -231,14 +255,14 @@ class BoundaryCall:
 
     def _error(self, first: Failure) -> BoundaryError | BoundaryInputError:
         """The error of the whole call: the first failure, with the delivery of all its commands."""
-        deliveries = {report.delivery for report in self._reports}
+        deliveries = {report.delivery for report in self.reports}
         delivery: Delivery = "not_executed"
         if "maybe_executed" in deliveries:
             delivery = "maybe_executed"
         elif "executed" in deliveries:
             delivery = "executed"
         traces = dict.fromkeys(failure.trace_id for failure in sorted(self._failures, key=lambda failure: failure.place))
-        return first.error(delivery, tuple(trace for trace in traces if trace is not None), tuple(self._reports))
+        return first.error(delivery, tuple(trace for trace in traces if trace is not None), tuple(self.reports))
 
 
 def _withdraw_after_failure(future: asyncio.Future[Outcome], tickets: list[Ticket]) -> None:

@@ -251,14 +251,25 @@ class GroupRunner:
         route = self._router.find(target)
         if route is None:
             raise NodeFailure(name, f"node '{name}' names the target '{target}', which no group has")
-        if route.group in self._router.stateful_groups and target not in node.spec.sends_to:
-            raise NodeFailure(
-                name, f"node '{name}' names '{target}' of the stateful group '{route.group}', which its sends_to does not list"
-            )
+        if target not in node.spec.sends_to:
+            self._check_undeclared(name, route)
         refusal = route.refusal(packed.tag)
         if refusal is not None:
             raise NodeFailure(name, f"output of node '{name}' does not fit: {refusal}")
         return (route,)
+
+    def _check_undeclared(self, name: str, route: NodeRoute) -> None:
+        """Refuse an undeclared target where the order of a stateful group hangs on what is declared."""
+        if route.group in self._router.stateful_groups:
+            raise NodeFailure(
+                name, f"node '{name}' names '{route.name}' of the stateful group '{route.group}', which its sends_to does not list"
+            )
+        if route.group in self._router.ordered_groups and not self._is_local(route):
+            raise NodeFailure(
+                name,
+                f"node '{name}' names '{route.name}' of group '{route.group}', which leads to a stateful group, and its sends_to does not "
+                "list it",
+            )
 
     def _fitting(self, name: str, route: NodeRoute, packed: Packed) -> Any:
         try:

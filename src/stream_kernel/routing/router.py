@@ -49,6 +49,8 @@ class Router:
         self.tags = frozenset(tag for route in self.routes for tag in (*route.consumes, *route.emits))
         self.stateful_groups = frozenset(route.group for route in self.routes if route.stateful)
         self._upstream = self._reachability()
+        self.ordered_groups = self.stateful_groups.union(*map(self.upstream, self.stateful_groups))
+        """The stateful groups and all that lead to them: whatever enters one of these comes by declared routes."""
 
     def find(self, name: str | None) -> NodeRoute | None:
         """The node of that name, or None."""
@@ -61,6 +63,10 @@ class Router:
     def upstream(self, group: str) -> frozenset[str]:
         """The other groups from which declared routes lead to `group`, over any number of hops."""
         return self._upstream.get(group, frozenset())
+
+    def circle_of(self, group: str) -> frozenset[str]:
+        """The other groups that `group` both leads to and is fed by: its messages may come back to it."""
+        return frozenset(other for other in self.upstream(group) if group in self.upstream(other))
 
     def _reachability(self) -> dict[str, frozenset[str]]:
         feeds: dict[str, set[str]] = {route.group: set() for route in self.routes}

@@ -19,6 +19,7 @@ from stream_kernel.engine.base import Capabilities, Engine, GroupSnapshot, Paylo
 from stream_kernel.engine.inline import InlineEngine
 from stream_kernel.engine.process.supervisor import ProcessEngine
 from stream_kernel.engine.settlement import Finished
+from stream_kernel.engine.turns import RunOrder
 from stream_kernel.errors import ConfigurationError, UsageError
 from stream_kernel.nodes.guard import refuse_while_importing
 from stream_kernel.nodes.registry import cause_of
@@ -188,7 +189,7 @@ class AsyncBoundarySupervisor:
         dispatch. Under `collect` each failed input becomes an envelope with a `TerminalEvent`, and its siblings go on.
         """
         request = self.request(inputs, run_id=run_id, scenario_id=scenario_id, timeout_seconds=timeout_seconds, on_error=on_error)
-        return RoutingResult([], [], [one.envelope for one in await self._steps(request)])
+        return RoutingResult([], [], [one.envelope for one in await self.settle(request)])
 
     async def call(
         self,
@@ -201,7 +202,7 @@ class AsyncBoundarySupervisor:
     ) -> Any:
         """One payload in, the one output's payload out. A terminal event is unwrapped, its error raised."""
         given = self.input_for(target, payload, trace_id, reply_to)
-        finished = await self._steps(self.request([given], timeout_seconds=timeout_seconds))
+        finished = await self.settle(self.request([given], timeout_seconds=timeout_seconds))
         return one_payload(finished, given)
 
     async def map(
@@ -209,13 +210,14 @@ class AsyncBoundarySupervisor:
     ) -> AsyncIterator[Any]:
         """The output of each payload, in order, streaming: a few batches are at work at once. The timeout is per batch.
 
-        A failure is raised at its place; what has been taken from `payloads` beyond it may have run.
+        A stateful group takes the messages in the order of `payloads`, whatever overtakes what before it. A failure is raised at its place; what has been taken from `payloads` beyond it may have run.
         """
         loop = asyncio.get_running_loop()
+        order = RunOrder()
 
         def submit(batch: list[BoundaryDispatchInput]) -> asyncio.Task[list[Finished]]:
-            request = self.request(batch, timeout_seconds=timeout_seconds, on_error="collect")
-            return loop.create_task(self._steps(request))
+            request = self.request(batch, timeout_seconds=timeout_seconds, on_error="collect", order=order)
+            return loop.create_task(self.settle(request))
 
         inputs = (self.input_for(target, payload) for payload in payloads)
         with closing(in_order(batched(inputs, batch_size), submit, self.map_width(target))) as handles:
@@ -223,7 +225,8 @@ class AsyncBoundarySupervisor:
                 for given, outputs in zip(batch, outputs_by_input(await task, len(batch)), strict=True):
                     yield one_payload(outputs, given)
 
-    async def _steps(self, request: CallRequest) -> list[Finished]:
+    async def settle(self, request: CallRequest) -> list[Finished]:
+        """Take all steps of a call."""
         if request.waits:
             await request.pass_gate()
         request.pack()
@@ -239,11 +242,15 @@ class AsyncBoundarySupervisor:
         scenario_id: str | None = None,
         timeout_seconds: float | None = None,
         on_error: OnError = "raise",
+        order: RunOrder | None = None,
     ) -> CallRequest:
-        """A call that has not begun. Raises `ValueError` or `TypeError` for arguments that make no call."""
+        """A call that has not begun; `order` is that of the run it belongs to. Raises `ValueError` or `TypeError` for arguments that make no
+        call."""
         self._check_process()
         scenario = self.config.scenario_id if scenario_id is None else scenario_id
-        return CallRequest(self, inputs, run_id=run_id, scenario_id=scenario, timeout_seconds=timeout_seconds, on_error=on_error)
+        return CallRequest(
+            self, inputs, run_id=run_id, scenario_id=scenario, timeout_seconds=timeout_seconds, on_error=on_error, order=order
+        )
 
     def input_for(self, target: str, payload: Any, trace_id: str | None = None, reply_to: str | None = None) -> BoundaryDispatchInput:
         """The input that leads to `target`, wherever it is placed."""

@@ -22,6 +22,7 @@ from anyio.from_thread import BlockingPortal
 from stream_kernel.config.model import Mode, RuntimeConfig
 from stream_kernel.engine.base import Capabilities
 from stream_kernel.engine.settlement import Finished, Settled
+from stream_kernel.engine.turns import RunOrder
 from stream_kernel.errors import ConfigurationError, UsageError
 from stream_kernel.observability.events import LifecycleEvent
 from stream_kernel.observability.sinks import Sink
@@ -208,9 +209,10 @@ class _SyncSupervisor:
 
     def map(self, target: str, payloads: Iterable[Any], *, batch_size: int = 256, timeout_seconds: float | None = None) -> Iterator[Any]:
         """See `AsyncBoundarySupervisor.map`."""
+        order = RunOrder()
 
         def submit(batch: list[BoundaryDispatchInput]) -> _Pending:
-            return self._begin(self._request(batch, timeout_seconds=timeout_seconds, on_error="collect"))
+            return self._begin(self._request(batch, timeout_seconds=timeout_seconds, on_error="collect", order=order))
 
         inputs = (self._supervisor.input_for(target, payload) for payload in payloads)
         with closing(in_order(batched(inputs, batch_size), submit, self._supervisor.map_width(target))) as handles:
@@ -273,9 +275,12 @@ class _SyncSupervisor:
         scenario_id: str | None = None,
         timeout_seconds: float | None = None,
         on_error: OnError = "raise",
+        order: RunOrder | None = None,
     ) -> CallRequest:
         self._refuse_misuse("await supervisor.execute_boundary(...)")
-        return self._supervisor.request(inputs, run_id=run_id, scenario_id=scenario_id, timeout_seconds=timeout_seconds, on_error=on_error)
+        return self._supervisor.request(
+            inputs, run_id=run_id, scenario_id=scenario_id, timeout_seconds=timeout_seconds, on_error=on_error, order=order
+        )
 
     def _begin(self, request: CallRequest) -> _Pending:
         if request.waits:

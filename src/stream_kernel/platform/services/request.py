@@ -14,7 +14,8 @@ from stream_kernel.engine.base import Engine, PayloadCodec
 from stream_kernel.engine.boundary import BoundaryCall
 from stream_kernel.engine.preparation import Prepared, prepare, refuse_all
 from stream_kernel.engine.settlement import Finished, Settled, finish
-from stream_kernel.errors import Category, WorkerBootstrapError
+from stream_kernel.engine.turns import RunOrder
+from stream_kernel.errors import Category, CommandReport, WorkerBootstrapError
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.text import is_utf8
 
@@ -59,6 +60,7 @@ class CallRequest:
         scenario_id: str,
         timeout_seconds: float | None,
         on_error: OnError,
+        order: RunOrder | None = None,
     ) -> None:
         timeout = host.config.execution_ipc.boundary_timeout_seconds if timeout_seconds is None else timeout_seconds
         _check_arguments(inputs, run_id, scenario_id, timeout, on_error)
@@ -70,6 +72,10 @@ class CallRequest:
         self._deadline = time.monotonic() + timeout
         self._refusal: tuple[Category, str] | None = None
         self._prepared = Prepared([], [])
+        self._is_ordered = order is not None
+        self._turn = (order or RunOrder()).turn()
+        self.reports: Sequence[CommandReport] = ()
+        """After `run`: what became of each command."""
 
     @property
     def waits(self) -> bool:
@@ -78,8 +84,8 @@ class CallRequest:
 
     @property
     def is_settled(self) -> bool:
-        """After `pack`: nothing is left to dispatch."""
-        return not self._prepared.steps
+        """After `pack`: nothing is left to do on the loop. A call that others of its run wait for gives up its turn there."""
+        return not self._prepared.steps and not self._is_ordered
 
     async def pass_gate(self) -> None:
         """Wait, within the deadline, until all groups are ready."""
@@ -113,9 +119,11 @@ class CallRequest:
         self._check_admission()
         if self._refusal is not None:  # it has been closed while the inputs were encoded
             self.refuse(self._refusal[1])
+        call = self._call(self._loop_deadline())
+        self.reports = call.reports
         self._host.call_entered()
         try:
-            return await self._call(self._loop_deadline()).run()
+            return await call.run()
         finally:
             self._host.call_left()
 
@@ -143,6 +151,7 @@ class CallRequest:
             deadline=deadline,
             max_frame_bytes=self._host.config.execution_ipc.max_frame_bytes,
             next_id=self._host.next_id,
+            turn=self._turn,
         )
 
     def _loop_deadline(self) -> float:
