@@ -36,6 +36,7 @@ __all__ = [
     "ConfigurationError",
     "Delivery",
     "FailureReport",
+    "NodeTiming",
     "PayloadError",
     "ProtocolViolation",
     "RuntimeWorkerFailedError",
@@ -48,6 +49,14 @@ __all__ = [
 
 Category = Literal["transport", "timeout", "execution", "input"]
 Delivery = Literal["not_executed", "executed", "maybe_executed"]
+
+
+class NodeTiming(msgspec.Struct, frozen=True, array_like=True):
+    """What one node did in one command: its runs, and the time in its own code, the nodes that follow it not counted."""
+
+    node: str
+    runs: int
+    milliseconds: float
 
 
 class CommandReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +77,8 @@ class CommandReport(msgspec.Struct, frozen=True, kw_only=True):
     """In node code, as the worker measured it; None when it did not answer."""
     wire_seconds: float | None = None
     """The rest of the time between taking the command and having its reply: encoding, pipes, decoding."""
+    nodes: tuple[NodeTiming, ...] = ()
+    """The nodes that ran, in the order in which they first did; empty when the worker did not answer, or for a command that failed."""
 
 
 class FailureReport(msgspec.Struct, frozen=True, kw_only=True):

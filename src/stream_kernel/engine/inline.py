@@ -12,7 +12,7 @@ import copy
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ from stream_kernel.engine.base import (
     WorkerSnapshot,
     cardinality_refusal,
 )
-from stream_kernel.errors import CommandReport, Delivery, PayloadError, WorkerBootstrapError
+from stream_kernel.errors import CommandReport, Delivery, NodeTiming, PayloadError, WorkerBootstrapError
 from stream_kernel.nodes.registry import BuiltNode, build_nodes, enter_contexts
 from stream_kernel.nodes.runner import CallScope, GroupRunner
 from stream_kernel.observability.events import EventKind, LifecycleEvent
@@ -40,7 +40,10 @@ from stream_kernel.routing.packed import Packed
 from stream_kernel.routing.router import NodeRoute, Router
 from stream_kernel.routing.tags import type_tag
 
-__all__ = ["CopyCodec", "InlineEngine"]
+__all__ = ["CopyCodec", "ExceptionHook", "InlineEngine"]
+
+ExceptionHook = Callable[[BaseException], None]
+"""Called with what a node raised, before it becomes the failure of its item: where a debugger looks in."""
 
 _logger = logging.getLogger("stream_kernel.worker")
 _CLOCK = 0.001
@@ -96,7 +99,9 @@ class InlineTicket:
     def lose(self, category: Literal["transport", "timeout"], reason: str, delivery: Delivery) -> None:
         self.settle(Loss(category, reason, self.report(delivery, category)))
 
-    def report(self, delivery: Delivery, outcome: Literal["answered", "failed", "transport", "timeout"]) -> CommandReport:
+    def report(
+        self, delivery: Delivery, outcome: Literal["answered", "failed", "transport", "timeout"], nodes: tuple[NodeTiming, ...] = ()
+    ) -> CommandReport:
         now = asyncio.get_running_loop().time()
         return CommandReport(
             correlation_id=self.command.correlation_id,
@@ -108,13 +113,16 @@ class InlineTicket:
             pid=None if self.started is None else os.getpid(),
             queued_seconds=(now if self.started is None else self.started) - self.entered,
             executing_seconds=None if self.started is None else now - self.started,
+            nodes=nodes,
         )
 
 
 class _InlineGroup:
     """The one worker of a group, in this process: one command at a time."""
 
-    def __init__(self, config: RuntimeConfig, group: ProcessGroupConfig, sink: Sink, *, wire: bool) -> None:
+    def __init__(
+        self, config: RuntimeConfig, group: ProcessGroupConfig, sink: Sink, *, wire: bool, on_exception: ExceptionHook | None
+    ) -> None:
         self.name = group.name
         self.state = "stopped"
         self.boot_error: WorkerBootstrapError | None = None
@@ -127,6 +135,7 @@ class _InlineGroup:
         self._group = group
         self._sink = sink
         self._wire = wire
+        self._on_exception = on_exception
         self._nodes: list[BuiltNode] = []
         self._codec: Codec | None = None
         self._runner: GroupRunner | None = None
@@ -172,6 +181,8 @@ class _InlineGroup:
             max_hops=self._config.execution_ipc.max_hops,
         )
         self._runner.watch_cancel(self._is_own_cancel)
+        if self._on_exception is not None:
+            self._runner.watch_exceptions(self._on_exception)
 
     def submit(self, command: Command) -> InlineTicket:
         loop = asyncio.get_running_loop()
@@ -263,7 +274,7 @@ class _InlineGroup:
                 Answer(
                     [outcome for outcome in outcomes if isinstance(outcome, Emission)],
                     [outcome for outcome in outcomes if isinstance(outcome, ItemFailure)],
-                    ticket.report("executed", "answered"),
+                    ticket.report("executed", "answered", self._runner.timing),
                 )
             )
 
@@ -297,12 +308,14 @@ class _InlineGroup:
 class InlineEngine(Engine):
     """Runs every group on the caller's event loop."""
 
-    def __init__(self, config: RuntimeConfig, sink: Sink) -> None:
+    def __init__(self, config: RuntimeConfig, sink: Sink, on_exception: ExceptionHook | None = None) -> None:
         super().__init__()
         self._wire = config.bootstrap.mode == "inline_wire"
         self.capabilities = Capabilities(kills=False, survives_crash=False, checks_payloads=self._wire, runs_parallel=False)
         self._config = config
-        self._groups = {group.name: _InlineGroup(config, group, sink, wire=self._wire) for group in config.process_groups}
+        self._groups = {
+            group.name: _InlineGroup(config, group, sink, wire=self._wire, on_exception=on_exception) for group in config.process_groups
+        }
         self._change = asyncio.Event()
 
     async def start(self, groups: Sequence[str]) -> None:

@@ -7,12 +7,13 @@ the worker drives them without an event loop. What differs is the `Carrier`: how
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from time import perf_counter
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any, Protocol
 
 import msgspec
 
-from stream_kernel.errors import PayloadError
+from stream_kernel.errors import NodeTiming, PayloadError
 from stream_kernel.nodes.context import NodeContext
 from stream_kernel.nodes.failure import NodeFailure, exception_name
 from stream_kernel.nodes.registry import BuiltNode
@@ -78,6 +79,8 @@ class GroupRunner:
         self._carrier = carrier
         self._max_hops = max_hops
         self._is_own_cancel: Callable[[BaseException], bool] = lambda _: False
+        self._on_exception: Callable[[BaseException], None] = lambda _: None
+        self._spent: dict[str, tuple[int, float]] = {}
 
     def watch_cancel(self, is_own_cancel: Callable[[BaseException], bool]) -> None:
         """Tell what comes out of an async node because the task around it is being cancelled: that is passed on."""
@@ -96,6 +99,19 @@ class GroupRunner:
         except PayloadError as error:
             return self._refused(index, item, f"input for node '{item.target}' {error}")
 
+    def watch_exceptions(self, on_exception: Callable[[BaseException], None]) -> None:
+        """Show what a node raised, its frames still there, before it becomes the failure of its item."""
+        self._on_exception = on_exception
+
+    @property
+    def timing(self) -> tuple[NodeTiming, ...]:
+        """The nodes that ran in the last batch."""
+        return tuple(NodeTiming(name, runs, round(seconds * 1000, 3)) for name, (runs, seconds) in self._spent.items())
+
+    def _spend(self, name: str, started: float, runs: int) -> None:
+        count, seconds = self._spent.get(name, (0, 0.0))
+        self._spent[name] = (count + runs, seconds + perf_counter() - started)
+
     async def run_batch(
         self,
         items: Sequence[InputItem],
@@ -109,6 +125,7 @@ class GroupRunner:
 
         All are decoded before the first node runs: an input that does not fit must not leave half a batch done.
         """
+        self._spent = {}
         loaded = [self._load(index, item) for index, item in enumerate(items)]
         if stop_at_failure:
             refused = next((message for message in loaded if isinstance(message, ItemFailure)), None)
@@ -146,12 +163,15 @@ class GroupRunner:
             meta=None if trail.meta is None else self._carrier.unpack(trail.meta),
             deadline=scope.deadline,
         )
+        started = perf_counter()
         try:
             result = node.call(message, context)
             if node.is_async and type(result) is not AsyncGeneratorType:
                 result = await result
         except BaseException as error:  # noqa: BLE001  user code: whatever it raises, SystemExit included, is this item's failure
             raise self._raised(name, error) from None
+        finally:
+            self._spend(name, started, 1)
         kind = type(result)
         if kind is GeneratorType or kind is AsyncGeneratorType:
             await self._stream(node, result, trail, scope, out)
@@ -165,12 +185,15 @@ class GroupRunner:
         outputs = _Outputs(produced)
         try:
             while True:
+                started = perf_counter()
                 try:
                     output = await anext(outputs)
                 except StopAsyncIteration:
                     return
                 except BaseException as error:  # noqa: BLE001  user code
                     raise self._raised(node.spec.name, error) from None
+                finally:
+                    self._spend(node.spec.name, started, 0)
                 if output is not None:
                     await self._forward(self._pack(node, output, trail), scope, out)
         finally:
@@ -182,6 +205,7 @@ class GroupRunner:
     def _raised(self, name: str, error: BaseException) -> BaseException:
         if isinstance(error, NodeFailure) or self._is_own_cancel(error):
             return error
+        self._on_exception(error)
         return NodeFailure(name, f"node '{name}' raised {exception_name(error)}", error, __file__)
 
     def _pack(self, node: BuiltNode, output: Any, trail: _Trail) -> _Sending:

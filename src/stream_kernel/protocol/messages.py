@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from stream_kernel.errors import NodeTiming
 from stream_kernel.protocol.columns import InputColumns, OutputColumns
 from stream_kernel.routing.items import ItemFailure
 from stream_kernel.routing.router import NodeRoute
@@ -123,6 +124,7 @@ class ExecuteBoundaryResult(_Message, frozen=True, tag="execute_boundary_result"
     terminal_outputs: OutputColumns | None = None
     outputs: OutputColumns | None = None
     executing_ms: float = 0.0
+    timing: tuple[NodeTiming, ...] = ()
     more: bool = False
 
 

@@ -199,7 +199,7 @@ class Host:
             take=take,
             is_cancelled=lambda: self._is_cancelled(command.correlation_id),
         )
-        self._say(reply.last() if failure is None else reply.error(failure))
+        self._say(reply.last(self._runner.timing) if failure is None else reply.error(failure))
 
     def _is_cancelled(self, correlation_id: str) -> bool:
         """Look for a cancel that came meanwhile; now and then only, since a look is a system call."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from stream_kernel.errors import NodeTiming
 from stream_kernel.protocol.columns import outputs_to_columns
 from stream_kernel.protocol.messages import ExecuteBoundaryError, ExecuteBoundaryResult
 from stream_kernel.routing.items import Emission, ItemFailure
@@ -32,9 +33,9 @@ class ReplyBuilder:
             self._size += size
         return parts
 
-    def last(self) -> ExecuteBoundaryResult:
+    def last(self, timing: tuple[NodeTiming, ...] = ()) -> ExecuteBoundaryResult:
         """The last part, or the only one."""
-        return self._result(more=False)
+        return self._result(more=False, timing=timing)
 
     def error(self, failure: ItemFailure) -> ExecuteBoundaryError:
         """The reply of a command that failed as a whole; parts sent before it are void."""
@@ -51,12 +52,13 @@ class ReplyBuilder:
             executing_ms=self._elapsed_ms(),
         )
 
-    def _result(self, *, more: bool) -> ExecuteBoundaryResult:
+    def _result(self, *, more: bool, timing: tuple[NodeTiming, ...] = ()) -> ExecuteBoundaryResult:
         result = ExecuteBoundaryResult(
             correlation_id=self._correlation_id,
             terminal_outputs=outputs_to_columns([row for row in self._held if isinstance(row, ItemFailure) or row.terminal]),
             outputs=outputs_to_columns([row for row in self._held if isinstance(row, Emission) and not row.terminal]),
             executing_ms=self._elapsed_ms(),
+            timing=timing,
             more=more,
         )
         self._held = []

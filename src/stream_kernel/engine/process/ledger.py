@@ -69,6 +69,7 @@ class Ledger:
                 [part for part in parts if isinstance(part, Emission)],
                 [part for part in parts if isinstance(part, ItemFailure)],
                 reply.executing_ms / 1000,
+                () if isinstance(reply, ExecuteBoundaryError) else reply.timing,
                 failed=isinstance(reply, ExecuteBoundaryError),
             )
         return True

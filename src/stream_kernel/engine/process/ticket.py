@@ -10,7 +10,7 @@ import asyncio
 from typing import Literal
 
 from stream_kernel.engine.base import Answer, Command, Loss, Outcome
-from stream_kernel.errors import CommandReport, Delivery
+from stream_kernel.errors import CommandReport, Delivery, NodeTiming
 from stream_kernel.routing.items import Emission, ItemFailure
 
 __all__ = ["Ticket"]
@@ -60,10 +60,18 @@ class Ticket:
         if self._taken is None:
             self._settle(Loss("transport", reason, self._report("not_executed", "withdrawn")))
 
-    def answer(self, emissions: list[Emission], failures: list[ItemFailure], executing_seconds: float, *, failed: bool) -> None:
+    def answer(
+        self,
+        emissions: list[Emission],
+        failures: list[ItemFailure],
+        executing_seconds: float,
+        nodes: tuple[NodeTiming, ...] = (),
+        *,
+        failed: bool,
+    ) -> None:
         """The worker replied."""
         ran = not failed or any(failure.executed for failure in failures)
-        report = self._report("executed" if ran else "not_executed", "failed" if failed else "answered", executing_seconds)
+        report = self._report("executed" if ran else "not_executed", "failed" if failed else "answered", executing_seconds, nodes)
         self._settle(Answer(emissions, failures, report))
 
     def lose(
@@ -88,6 +96,7 @@ class Ticket:
         delivery: Delivery,
         outcome: Literal["answered", "failed", "transport", "timeout", "withdrawn"],
         executing_seconds: float | None = None,
+        nodes: tuple[NodeTiming, ...] = (),
     ) -> CommandReport:
         now = self._loop.time()
         worker_id, pid, generation = self._worker or (None, None, None)
@@ -107,4 +116,5 @@ class Ticket:
             queued_seconds=queued,
             executing_seconds=executing_seconds,
             wire_seconds=wire,
+            nodes=nodes,
         )

@@ -16,7 +16,7 @@ import msgspec
 
 from stream_kernel.config.model import RuntimeConfig
 from stream_kernel.engine.base import Capabilities, Engine, GroupSnapshot, PayloadCodec
-from stream_kernel.engine.inline import InlineEngine
+from stream_kernel.engine.inline import ExceptionHook, InlineEngine
 from stream_kernel.engine.process.supervisor import ProcessEngine
 from stream_kernel.engine.settlement import Finished
 from stream_kernel.engine.turns import RunOrder
@@ -55,12 +55,14 @@ class AsyncBoundarySupervisor:
     Entering starts all groups and waits until they are ready; leaving drains, stops and, past the grace, kills.
     """
 
-    def __init__(self, config: RuntimeConfig, *, sink: Sink | None = None) -> None:
-        """`sink` gets every lifecycle event, besides the log. Raises `ConfigurationError`."""
+    def __init__(self, config: RuntimeConfig, *, sink: Sink | None = None, on_node_exception: ExceptionHook | None = None) -> None:
+        """`sink` gets every lifecycle event, besides the log. In the inline modes `on_node_exception` is called with what a node raised,
+        its frames still there, before it becomes a failure. Raises `ConfigurationError`.
+        """
         refuse_while_importing()
         self.config = config
         self._events = EventHub(LoggingSink(), *([] if sink is None else [sink]))
-        self.engine: Engine = _engine(config, self._events)
+        self.engine: Engine = _engine(config, self._events, on_node_exception)
         self._state = "new"
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -210,7 +212,8 @@ class AsyncBoundarySupervisor:
     ) -> AsyncIterator[Any]:
         """The output of each payload, in order, streaming: a few batches are at work at once. The timeout is per batch.
 
-        A stateful group takes the messages in the order of `payloads`, whatever overtakes what before it. A failure is raised at its place; what has been taken from `payloads` beyond it may have run.
+        A stateful group takes the messages in the order of `payloads`, whatever overtakes what before it. A failure
+        is raised at its place; what has been taken from `payloads` beyond it may have run.
         """
         loop = asyncio.get_running_loop()
         order = RunOrder()
@@ -244,8 +247,10 @@ class AsyncBoundarySupervisor:
         on_error: OnError = "raise",
         order: RunOrder | None = None,
     ) -> CallRequest:
-        """A call that has not begun; `order` is that of the run it belongs to. Raises `ValueError` or `TypeError` for arguments that make no
-        call."""
+        """A call that has not begun; `order` is that of the run it belongs to.
+
+        Raises `ValueError` or `TypeError` for arguments that make no call.
+        """
         self._check_process()
         scenario = self.config.scenario_id if scenario_id is None else scenario_id
         return CallRequest(
@@ -360,8 +365,12 @@ class AsyncBoundarySupervisor:
         return list(given)
 
 
-def _engine(config: RuntimeConfig, sink: Sink) -> Engine:
-    return ProcessEngine(config, sink) if config.bootstrap.mode == "process_supervisor" else InlineEngine(config, sink)
+def _engine(config: RuntimeConfig, sink: Sink, on_node_exception: ExceptionHook | None) -> Engine:
+    if config.bootstrap.mode != "process_supervisor":
+        return InlineEngine(config, sink, on_node_exception)
+    if on_node_exception is not None:
+        raise ConfigurationError("on_node_exception needs bootstrap.mode = 'inline' or 'inline_wire': workers raise in another process")
+    return ProcessEngine(config, sink)
 
 
 def _message_classes(config: RuntimeConfig) -> list[type]:

@@ -326,6 +326,7 @@ def test_a_restarted_group_has_new_workers_and_keeps_its_queue(make_config: Make
         queued = threads.submit(supervisor.call, "whoami", {})
         until(lambda: supervisor.snapshot().groups[0].queued == 1)
         restart = threads.submit(supervisor.restart_group, "g")
+        until(lambda: supervisor.snapshot().groups[0].state == "starting")
         held.release()
         assert held.call.result(30) == {"pid": held.pid}
         restart.result(30)
