@@ -18,7 +18,7 @@ from stream_kernel.nodes.decorator import NodeSpec, spec_of
 from stream_kernel.nodes.failure import exception_name
 from stream_kernel.routing.router import NodeRoute
 
-__all__ = ["BuiltNode", "build_nodes", "cause_of", "enter_contexts"]
+__all__ = ["BuiltNode", "build_nodes", "call_refusal", "cause_of", "enter_contexts", "marked_nodes", "settings_refusal"]
 
 
 class BuiltNode(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ def build_nodes(*, group: str, modules: Sequence[str], names: Sequence[str], set
     """Import `modules` and build the nodes `names`, in that order. Raises `WorkerBootstrapError`."""
     found: dict[str, tuple[object, NodeSpec]] = {}
     for module in modules:
-        for candidate, spec in _marked(_import(group, module)):
+        for candidate, spec in marked_nodes(_import(group, module)):
             known = found.setdefault(spec.name, (candidate, spec))
             if known[0] is not candidate:
                 raise WorkerBootstrapError(
@@ -61,7 +61,8 @@ def _import(group: str, name: str) -> ModuleType:
     raise problem
 
 
-def _marked(module: ModuleType) -> Iterable[tuple[object, NodeSpec]]:
+def marked_nodes(module: ModuleType) -> Iterable[tuple[object, NodeSpec]]:
+    """What `@node` marked in `module`; one that has two names there comes twice."""
     for value in list(vars(module).values()):
         spec = spec_of(value)
         if spec is not None:
@@ -81,21 +82,54 @@ def _build(group: str, target: Any, spec: NodeSpec, settings: Mapping[str, Any])
         else:
             return _callable(group, call, spec)
         raise problem
-    if settings:
-        raise WorkerBootstrapError(f"{where} is a function and takes no settings: remove [nodes.{spec.name}]", group=group)
+    refusal = settings_refusal(target, spec, settings)
+    if refusal is not None:
+        raise WorkerBootstrapError(f"{where} {refusal}", group=group)
     return _callable(group, call, spec)
 
 
 def _callable(group: str, call: Any, spec: NodeSpec) -> BuiltNode:
+    if not _takes(call, 2):
+        raise WorkerBootstrapError(f"group '{group}': node '{spec.name}' {_NOT_CALLABLE}", group=group)
+    function = call if inspect.isroutine(call) else type(call).__call__
+    is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+    return BuiltNode(spec, spec.route(group), call, is_async)
+
+
+def settings_refusal(target: object, spec: NodeSpec, settings: Mapping[str, Any]) -> str | None:
+    """Why the node cannot be built with these settings, as far as can be told without building it; None when nothing speaks against it."""
+    if not isinstance(target, type):
+        return f"is a function and takes no settings: remove [nodes.{spec.name}]" if settings else None
     try:
-        inspect.signature(call).bind(None, None)
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):  # not every constructor that is written in C says what it takes
+        return None
+    try:
+        signature.bind(**settings)
+    except TypeError as error:
+        return f"does not take its settings [nodes.{spec.name}]: {error}"
+    return None
+
+
+def call_refusal(target: object) -> str | None:
+    """Why the node cannot be called as nodes are, as far as can be told without building it; None when nothing speaks against it."""
+    if not isinstance(target, type):
+        return None if _takes(target, 2) else _NOT_CALLABLE
+    call = next((vars(base)["__call__"] for base in target.__mro__ if "__call__" in vars(base)), None)
+    if call is None or inspect.isfunction(call):
+        return None if _takes(call, 3) else _NOT_CALLABLE
+    return None  # what a descriptor makes of the call is known once there is an instance
+
+
+_NOT_CALLABLE = "must be callable as node(message, ctx)"
+
+
+def _takes(call: Any, arguments: int) -> bool:
+    try:
+        inspect.signature(call).bind(*[None] * arguments)
     except (TypeError, ValueError):
-        pass
-    else:
-        function = call if inspect.isroutine(call) else type(call).__call__
-        is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-        return BuiltNode(spec, spec.route(group), call, is_async)
-    raise WorkerBootstrapError(f"group '{group}': node '{spec.name}' must be callable as node(message, ctx)", group=group)
+        return False
+    return True
 
 
 async def enter_contexts(group: str, nodes: Sequence[BuiltNode], stack: AsyncExitStack) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 
 from stream_kernel import NodeContext, WorkerBootstrapError
-from stream_kernel.nodes.registry import BuiltNode, build_nodes, cause_of, enter_contexts
+from stream_kernel.nodes.decorator import NodeSpec
+from stream_kernel.nodes.registry import BuiltNode, build_nodes, call_refusal, cause_of, enter_contexts, marked_nodes, settings_refusal
 
 MODULE = """
 from stream_kernel import node
@@ -37,6 +39,11 @@ class AsyncClass:
 @node(name="raising")
 class Raising:
     def __init__(self, password="x"): raise SystemExit(password)
+
+@node(name="raising_when_built")
+class RaisingWhenBuilt:
+    def __init__(self): raise SystemExit
+    def __call__(self, message, ctx): return message
 
 @node(name="no_call")
 class NoCall: pass
@@ -126,6 +133,37 @@ def test_settings_that_do_not_fit_say_which_table_to_mend(modules: Path) -> None
 @pytest.mark.parametrize("name", ["no_call", "one_argument"])
 def test_a_node_must_take_a_message_and_a_context(modules: Path, name: str) -> None:
     assert "must be callable as node(message, ctx)" in str(refusal(name))
+
+
+def marked(name: str) -> tuple[object, NodeSpec]:
+    return next(found for found in marked_nodes(importlib.import_module("registry_nodes")) if found[1].name == name)
+
+
+def test_settings_are_checked_without_building_anything(modules: Path) -> None:
+    assert settings_refusal(*marked("plain_class"), {"limit": 1}) is None
+    assert settings_refusal(*marked("raising"), {"password": "hunter2"}) is None
+    assert settings_refusal(*marked("function"), {}) is None
+    assert settings_refusal(*marked("function"), {"a": 1}) == "is a function and takes no settings: remove [nodes.function]"
+    refusal = settings_refusal(*marked("plain_class"), {"limits": "hunter2"})
+    assert refusal == "does not take its settings [nodes.plain_class]: got an unexpected keyword argument 'limits'"
+
+
+def test_a_constructor_that_does_not_say_what_it_takes_is_not_refused_before_it_is_tried(modules: Path) -> None:
+    _, spec = marked("plain_class")
+    assert settings_refusal(type, spec, {"anything": 1}) is None
+
+
+class StaticCall:
+    @staticmethod
+    def __call__(message: Any, ctx: NodeContext) -> None: ...
+
+
+def test_the_shape_of_a_node_is_checked_without_building_it(modules: Path) -> None:
+    for name in ("function", "async_stream", "plain_class", "raising_when_built"):
+        assert call_refusal(marked(name)[0]) is None
+    assert call_refusal(StaticCall) is None
+    for name in ("no_call", "one_argument"):
+        assert call_refusal(marked(name)[0]) == "must be callable as node(message, ctx)"
 
 
 class Managed:
