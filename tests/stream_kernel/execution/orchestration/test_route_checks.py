@@ -71,6 +71,14 @@ def test_a_node_that_emits_what_it_consumes_is_a_circle_of_its_own(look: Look) -
     assert message.startswith("what it sends out may come back to it: ") and "max_hops = 8" in message
 
 
+def test_a_circle_within_a_group_is_told_beside_the_one_that_the_group_is_in(look: Look) -> None:
+    findings = look({"keep": ["receive", "mirror", "book"], "work": ["price"]})
+    assert [(finding.severity, finding.kind, finding.place) for finding in findings] == [
+        ("problem", "circle", "keep"),
+        ("warning", "circle", "keep/mirror"),
+    ]
+
+
 # -- targets
 
 
