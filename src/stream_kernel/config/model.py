@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from stream_kernel.errors import ConfigurationError
 from stream_kernel.routing.text import is_utf8
 
 __all__ = ["BootstrapConfig", "ExecutionIpcConfig", "Mode", "ProcessGroupConfig", "RuntimeConfig", "SourceConfig"]
@@ -23,6 +24,9 @@ Name = Annotated[str, Field(min_length=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # TOML and JSON have arrays, the frozen model has tuples: lax for the container alone, the items stay strict.
 Names = Annotated[tuple[Name, ...], Field(strict=False)]
+
+
+_MAX_WORKERS = 1024
 
 
 class _Frozen(BaseModel):
@@ -86,7 +90,7 @@ class ProcessGroupConfig(_Frozen):
 
     name: Name
     nodes: Annotated[tuple[Name, ...], Field(strict=False, min_length=1)]
-    workers: Annotated[int, Field(ge=1, le=1024)] = 1
+    workers: Annotated[int, Field(ge=1, le=_MAX_WORKERS)] = 1
     discovery_modules: Names | None = None
     """Modules that define this group's nodes; None takes the global list."""
     python: Name | None = None
@@ -152,6 +156,21 @@ class RuntimeConfig(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # The loader reads the environment itself, to name what is wrong in it; construction takes what it is given.
         return (init_settings,)
+
+    def adapted(self, *, mode: Mode | None = None, workers: Mapping[str, int] | None = None) -> RuntimeConfig:
+        """The same with another mode, and with other numbers of workers by group name; raises `ConfigurationError`."""
+        counts = dict(workers or {})
+        groups = []
+        for group in self.process_groups:
+            count = counts.pop(group.name, group.workers)
+            if not 1 <= count <= _MAX_WORKERS:
+                raise ConfigurationError(f"group '{group.name}': workers must be from 1 to {_MAX_WORKERS}, not {count}")
+            groups.append(group.model_copy(update={"workers": count}))
+        if counts:
+            known = ", ".join(group.name for group in groups)
+            raise ConfigurationError(f"there is no group '{next(iter(counts))}' (there are: {known})")
+        bootstrap = self.bootstrap if mode is None else BootstrapConfig(mode=mode)
+        return self.model_copy(update={"bootstrap": bootstrap, "process_groups": tuple(groups)})
 
     def group(self, name: str | None) -> ProcessGroupConfig | None:
         """The group of that name, or None."""

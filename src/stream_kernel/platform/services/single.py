@@ -11,7 +11,7 @@ from stream_kernel.errors import BoundaryError, BoundaryInputError, Category, Fa
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.envelope import TerminalEvent
 
-__all__ = ["Cancellable", "batched", "in_order", "one_payload", "outputs_by_input"]
+__all__ = ["Cancellable", "batched", "in_order", "one_payload", "outputs_by_input", "payload_of"]
 
 T = TypeVar("T")
 _CATEGORY_OF_STATUS: dict[str, Category] = {"timeout": "timeout", "error": "execution", "cancelled": "execution"}
@@ -90,7 +90,14 @@ def one_payload(outputs: Sequence[Finished], given: BoundaryDispatchInput) -> An
             "execution",
             f"node '{given.target}' gave {len(outputs) or 'no'} outputs where exactly one is expected: use execute_boundary",
         )
-    payload = outputs[0].envelope.payload
+    return payload_of(outputs[0], given)
+
+
+def payload_of(output: Finished, given: BoundaryDispatchInput) -> Any:
+    """The payload of an output; a terminal event is unwrapped. Raises the output's error."""
+    if output.error is not None:
+        raise output.error
+    payload = output.envelope.payload
     if not isinstance(payload, TerminalEvent):
         return payload
     if payload.status == "success":

@@ -1,0 +1,86 @@
+"""Output lines to a descriptor: whole lines only, each batch out before the next, never blocking the event loop on a slow reader."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+__all__ = ["LineSink"]
+
+_PIPE_BUF = 4096
+"""As much as a pipe that can be written to takes at once, and in one piece."""
+
+
+class LineSink:
+    """Writes lines to a descriptor, which it does not own."""
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        """`name` is what errors call the stream."""
+        self._descriptor = descriptor
+        self._name = name
+        self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLOUT)
+
+    async def write(self, lines: Sequence[bytes]) -> None:
+        """Write lines, given without their ends. Raises `OSError`; a file then ends with the last whole line that fitted."""
+        try:
+            await self._write(lines)
+        except OSError as error:
+            problem = OSError(error.errno, error.strerror, self._name)
+        else:
+            return
+        raise problem
+
+    async def _write(self, lines: Sequence[bytes]) -> None:
+        if self._is_file:
+            self._write_file(b"".join(line + b"\n" for line in lines))
+            return
+        for piece in _pieces(lines):
+            left = piece
+            while left:
+                await self._until_writable()
+                with suppress(BlockingIOError):  # whoever shares the descriptor may have made it non-blocking, and filled it meanwhile
+                    left = left[os.write(self._descriptor, left) :]
+
+    def _write_file(self, data: bytes) -> None:
+        done = 0
+        try:
+            while done < len(data):
+                done += os.write(self._descriptor, data[done:])
+        except OSError:
+            torn = done - (data.rfind(b"\n", 0, done) + 1)
+            if torn:
+                os.ftruncate(self._descriptor, os.lseek(self._descriptor, 0, os.SEEK_CUR) - torn)
+            raise
+
+    async def _until_writable(self) -> None:
+        if self._poll.poll(0):  # also when the reader has gone: the write says so
+            return
+        loop = asyncio.get_running_loop()
+        writable = loop.create_future()
+        loop.add_writer(self._descriptor, lambda: None if writable.done() else writable.set_result(None))
+        try:
+            await writable
+        finally:
+            loop.remove_writer(self._descriptor)
+
+
+def _pieces(lines: Sequence[bytes]) -> Iterator[bytes]:
+    """Whole lines in pieces that a pipe takes at once; only a line that is longer than that is cut."""
+    piece = b""
+    for line in lines:
+        if piece and len(piece) + len(line) + 1 > _PIPE_BUF:
+            yield piece
+            piece = b""
+        piece += line + b"\n"
+        if len(piece) > _PIPE_BUF:
+            for start in range(0, len(piece), _PIPE_BUF):
+                yield piece[start : start + _PIPE_BUF]
+            piece = b""
+    if piece:
+        yield piece

@@ -1,0 +1,252 @@
+"""A run: lines through the groups of a supervisor, several batches in flight, outputs in the order of the lines.
+
+A batch is a call under `collect`, so that what becomes of a line never depends on the batch that it happens to be in. A line has all its
+outputs written, or its failure recorded. How many batches are in flight follows from how long they take: a batch that waits behind others
+must not pass its deadline for that alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from stream_kernel.engine.settlement import Finished
+from stream_kernel.engine.turns import RunOrder
+from stream_kernel.errors import ConfigurationError
+from stream_kernel.execution.orchestration.line_results import results_of
+from stream_kernel.execution.orchestration.line_sink import LineSink
+from stream_kernel.execution.orchestration.line_source import Line, LineSource
+from stream_kernel.execution.orchestration.run_summary import LineFailure, RunOutcome, RunSummary, Totals
+from stream_kernel.platform.services.async_supervisor import AsyncBoundarySupervisor
+from stream_kernel.platform.services.request import CallRequest, OnError
+from stream_kernel.routing.dispatch import BoundaryDispatchInput
+from stream_kernel.routing.router import Router
+
+__all__ = ["Progress", "StreamRun", "refuse_disorder"]
+
+_SHARE_OF_DEADLINE = 0.25
+"""A batch that took more than this share of its deadline narrows the window, one that took less widens it."""
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """A run at one moment."""
+
+    lines_complete: int
+    lines_in_flight: int
+    failures: int
+    restarts: int
+    bytes_complete: int
+
+
+class _Batch(msgspec.Struct):
+    lines: list[Line]
+    inputs: list[BoundaryDispatchInput]
+    request: CallRequest | None
+    outcome: asyncio.Future[list[Finished]]
+    begun: float
+    bytes_taken: int
+
+
+class _Stop(Exception):
+    """Nothing more is taken."""
+
+    def __init__(self, outcome: RunOutcome, failure: LineFailure | None = None) -> None:
+        super().__init__(outcome)
+        self.outcome: RunOutcome = outcome
+        self.failure = failure
+
+
+class StreamRun:
+    """One run over a supervisor that is ready. Raises nothing for what happens to lines: see its summary."""
+
+    def __init__(
+        self,
+        supervisor: AsyncBoundarySupervisor,
+        source: LineSource,
+        sink: LineSink,
+        *,
+        run_id: str,
+        on_error: OnError = "raise",
+        errors: LineSink | None = None,
+        timeout_seconds: float | None = None,
+    ) -> None:
+        """`errors` gets one JSON line for each `LineFailure`. `timeout_seconds` is the deadline of a batch, by default the configuration's.
+
+        Raises `ConfigurationError` when the configuration has no `[source]`, or its routes cannot keep the order.
+        """
+        config = supervisor.config
+        if config.source is None:
+            raise ConfigurationError("source: is missing: a run feeds its lines to the node [source] target")
+        refuse_disorder(supervisor.engine.router)
+        self._supervisor = supervisor
+        self._source = source
+        self._sink = sink
+        self._run_id = run_id
+        self._raises = on_error == "raise"
+        self._errors = errors
+        self._target = config.source.target
+        self._group = config.group_of(self._target)
+        self._timeout = config.execution_ipc.boundary_timeout_seconds if timeout_seconds is None else timeout_seconds
+        self._order = RunOrder()
+        self._window: deque[_Batch] = deque()
+        self._width = max(group.workers for group in config.process_groups) + 1
+        self._max_width = sum(group.workers for group in config.process_groups) + 2
+        self._totals = Totals(config)
+        self._begun = time.monotonic()
+        self._bytes_complete = 0
+        self._lines_complete = 0
+        self._outputs = 0
+        self._failures = 0
+
+    async def run(self) -> RunSummary:
+        """Take all lines. Raises `OSError`, with the name of the stream, when input or output cannot be used any more."""
+        try:
+            await self._take_all()
+        except _Stop as stop:
+            return self.summary(stop.outcome, stop.failure)
+        return self.summary("complete")
+
+    def summary(self, outcome: RunOutcome, stopped_by: LineFailure | None = None) -> RunSummary:
+        """What the run has come to so far."""
+        config = self._supervisor.config
+        seconds = time.monotonic() - self._begun
+        return RunSummary(
+            run_id=self._run_id,
+            scenario_id=config.scenario_id,
+            mode=config.bootstrap.mode,
+            outcome=outcome,
+            lines_read=self._source.lines_read,
+            lines_complete=self._lines_complete,
+            outputs=self._outputs,
+            failures=self._failures,
+            restarts=self._restarts(),
+            seconds=seconds,
+            lines_per_second=self._lines_complete / seconds if seconds > 0 else 0.0,
+            groups=self._totals.groups(seconds),
+            stopped_by=stopped_by,
+        )
+
+    def progress(self) -> Progress:
+        """Where the run is."""
+        return Progress(
+            lines_complete=self._lines_complete,
+            lines_in_flight=sum(len(batch.lines) for batch in self._window),
+            failures=self._failures,
+            restarts=self._restarts(),
+            bytes_complete=self._bytes_complete,
+        )
+
+    async def _take_all(self) -> None:
+        reading: asyncio.Task[list[Line]] | None = None
+        has_ended = False
+        try:
+            while True:
+                if reading is None and not has_ended and len(self._window) < self._width:
+                    reading = asyncio.create_task(self._source.next_batch(), name="stream_kernel read")
+                waits: list[asyncio.Future[list[Line]] | asyncio.Future[list[Finished]]] = [] if reading is None else [reading]
+                waits += [batch.outcome for batch in list(self._window)[:1]]
+                if not waits:
+                    return
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                if self._window and self._window[0].outcome.done():
+                    await self._conclude(self._window.popleft())
+                if reading is not None and reading.done():
+                    lines, reading = reading.result(), None
+                    has_ended = not lines
+                    if lines:
+                        self._window.append(self._begin(lines))
+        finally:
+            await _end([*([] if reading is None else [reading]), *(batch.outcome for batch in self._window)])
+
+    def _begin(self, lines: list[Line]) -> _Batch:
+        inputs = [
+            BoundaryDispatchInput(line.payload, self._group, self._target, f"line-{line.number}") for line in lines if line.problem is None
+        ]
+        loop = asyncio.get_running_loop()
+        request = None
+        outcome: asyncio.Future[list[Finished]] = loop.create_future()
+        if inputs:
+            request = self._supervisor.request(
+                inputs, run_id=self._run_id, timeout_seconds=self._timeout, on_error="collect", order=self._order
+            )
+            outcome = loop.create_task(self._supervisor.settle(request))
+        else:
+            outcome.set_result([])
+        return _Batch(lines, inputs, request, outcome, time.monotonic(), self._source.bytes_taken)
+
+    async def _conclude(self, batch: _Batch) -> None:
+        """Write what a batch gave, up to the line that stops the run."""
+        self._adapt(time.monotonic() - batch.begun)
+        if batch.request is not None:
+            self._totals.add(batch.request.reports)
+        outputs: list[bytes] = []
+        failures: list[LineFailure] = []
+        stop: _Stop | None = None
+        complete = self._lines_complete
+        for result in results_of(batch.lines, batch.inputs, batch.outcome.result()):
+            failures += result.failures
+            stop = self._stop_for(result.failures)
+            if stop is not None:
+                break
+            outputs += result.outputs
+            complete = result.line
+        await self._write(outputs, failures)
+        self._lines_complete = complete
+        if stop is not None:
+            raise stop
+        self._bytes_complete = batch.bytes_taken
+
+    async def _write(self, outputs: list[bytes], failures: list[LineFailure]) -> None:
+        try:
+            await self._sink.write(outputs)
+        except BrokenPipeError:
+            raise _Stop("output_closed") from None
+        self._outputs += len(outputs)
+        if self._errors is not None:
+            await self._errors.write([msgspec.json.encode(failure) for failure in failures])
+        self._failures += len(failures)
+
+    def _stop_for(self, failures: Sequence[LineFailure]) -> _Stop | None:
+        """Why the run cannot go on after these failures of a line, or None."""
+        stateful = self._supervisor.engine.router.stateful_groups
+        for failure in failures:
+            lost = failure.category == "transport" or (failure.category == "timeout" and failure.delivery == "maybe_executed")
+            if failure.group in stateful and lost:
+                return _Stop("state_lost", failure)
+            if self._raises or failure.group in self._failed_groups():
+                return _Stop("failed", failure)
+        return None
+
+    def _failed_groups(self) -> set[str]:
+        """Those that nothing can run in any more: to go on would only fail all lines that are left."""
+        return {group.name for group in self._supervisor.snapshot().groups if group.state == "failed"}
+
+    def _adapt(self, seconds: float) -> None:
+        wanted = self._width + (-1 if seconds > self._timeout * _SHARE_OF_DEADLINE else 1)
+        self._width = min(max(wanted, 1), self._max_width)
+
+    def _restarts(self) -> int:
+        return sum(worker.restarts for group in self._supervisor.snapshot().groups for worker in group.workers)
+
+
+async def _end(futures: Iterable[asyncio.Future[list[Line]] | asyncio.Future[list[Finished]]]) -> None:
+    """Cancel what nobody waits for any more, and see it end."""
+    ending = list(futures)
+    for future in ending:
+        future.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)
+
+
+def refuse_disorder(router: Router) -> None:
+    """Raise `ConfigurationError` when a stateful group could not see the messages of a run in input order."""
+    for group in sorted(router.stateful_groups):
+        circle = router.circle_of(group)
+        if circle:
+            raise ConfigurationError(
+                f"group '{group}' is stateful and lies on a circle with {', '.join(sorted(circle))}: what comes back to it would mix with "
+                "later lines differently for every batch size; send it on to a group that leads to no earlier one"
+            )
