@@ -12,9 +12,10 @@ from stream_kernel.errors import Category, CommandReport, Delivery
 
 __all__ = ["GroupTotals", "LineFailure", "NodeTotals", "RunOutcome", "RunSummary", "Totals"]
 
-RunOutcome = Literal["complete", "failed", "state_lost", "interrupted", "output_closed"]
-"""`complete`: all input was taken (lines may have failed, under `collect`). `failed`: a failure stopped it. `state_lost`: a stateful group
-lost its worker. `interrupted`: it was told to stop. `output_closed`: nobody reads the output any more."""
+RunOutcome = Literal["complete", "failed", "state_lost", "stream_failed", "interrupted", "output_closed"]
+"""`complete`: all input was taken (lines may have failed, under `collect`). `failed`: the failure of a line stopped it. `state_lost`: a
+stateful group lost its worker. `stream_failed`: the input cannot be read, or the output written, any more. `interrupted`: it was told to
+stop. `output_closed`: nobody reads the output any more."""
 
 
 class LineFailure(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +71,9 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     lines_per_second: float
     groups: tuple[GroupTotals, ...]
     stopped_by: LineFailure | None = None
+    """The failure of `failed` and `state_lost`."""
+    problem: str | None = None
+    """Of `stream_failed`: which stream, and why."""
 
 
 class _Sums(msgspec.Struct):

@@ -40,6 +40,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     failures: int
     restarts: int
     bytes_complete: int
+    bytes_total: int | None
+    """None for an input of unknown length."""
 
 
 class _Batch(msgspec.Struct):
@@ -54,10 +56,11 @@ class _Batch(msgspec.Struct):
 class _Stop(Exception):
     """Nothing more is taken."""
 
-    def __init__(self, outcome: RunOutcome, failure: LineFailure | None = None) -> None:
+    def __init__(self, outcome: RunOutcome, failure: LineFailure | None = None, problem: str | None = None) -> None:
         super().__init__(outcome)
         self.outcome: RunOutcome = outcome
         self.failure = failure
+        self.problem = problem
 
 
 class StreamRun:
@@ -103,14 +106,14 @@ class StreamRun:
         self._failures = 0
 
     async def run(self) -> RunSummary:
-        """Take all lines. Raises `OSError`, with the name of the stream, when input or output cannot be used any more."""
+        """Take all lines."""
         try:
             await self._take_all()
         except _Stop as stop:
-            return self.summary(stop.outcome, stop.failure)
+            return self.summary(stop.outcome, stop.failure, stop.problem)
         return self.summary("complete")
 
-    def summary(self, outcome: RunOutcome, stopped_by: LineFailure | None = None) -> RunSummary:
+    def summary(self, outcome: RunOutcome, stopped_by: LineFailure | None = None, problem: str | None = None) -> RunSummary:
         """What the run has come to so far."""
         config = self._supervisor.config
         seconds = time.monotonic() - self._begun
@@ -128,6 +131,7 @@ class StreamRun:
             lines_per_second=self._lines_complete / seconds if seconds > 0 else 0.0,
             groups=self._totals.groups(seconds),
             stopped_by=stopped_by,
+            problem=problem,
         )
 
     def progress(self) -> Progress:
@@ -138,6 +142,7 @@ class StreamRun:
             failures=self._failures,
             restarts=self._restarts(),
             bytes_complete=self._bytes_complete,
+            bytes_total=self._source.size,
         )
 
     async def _take_all(self) -> None:
@@ -155,7 +160,7 @@ class StreamRun:
                 if self._window and self._window[0].outcome.done():
                     await self._conclude(self._window.popleft())
                 if reading is not None and reading.done():
-                    lines, reading = reading.result(), None
+                    lines, reading = _read(reading), None
                     has_ended = not lines
                     if lines:
                         self._window.append(self._begin(lines))
@@ -203,12 +208,17 @@ class StreamRun:
     async def _write(self, outputs: list[bytes], failures: list[LineFailure]) -> None:
         try:
             await self._sink.write(outputs)
+            self._outputs += len(outputs)
         except BrokenPipeError:
             raise _Stop("output_closed") from None
-        self._outputs += len(outputs)
-        if self._errors is not None:
-            await self._errors.write([msgspec.json.encode(failure) for failure in failures])
-        self._failures += len(failures)
+        except OSError as error:
+            raise _stream_failed(error, "written") from None
+        try:
+            if self._errors is not None:
+                await self._errors.write([msgspec.json.encode(failure) for failure in failures])
+            self._failures += len(failures)
+        except OSError as error:
+            raise _stream_failed(error, "written") from None
 
     def _stop_for(self, failures: Sequence[LineFailure]) -> _Stop | None:
         """Why the run cannot go on after these failures of a line, or None."""
@@ -231,6 +241,17 @@ class StreamRun:
 
     def _restarts(self) -> int:
         return sum(worker.restarts for group in self._supervisor.snapshot().groups for worker in group.workers)
+
+
+def _read(reading: asyncio.Task[list[Line]]) -> list[Line]:
+    try:
+        return reading.result()
+    except OSError as error:
+        raise _stream_failed(error, "read") from None
+
+
+def _stream_failed(error: OSError, verb: str) -> _Stop:
+    return _Stop("stream_failed", problem=f"{error.filename} cannot be {verb}: {error.strerror}")
 
 
 async def _end(futures: Iterable[asyncio.Future[list[Line]] | asyncio.Future[list[Finished]]]) -> None:

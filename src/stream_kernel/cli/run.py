@@ -1,0 +1,160 @@
+"""`stream-kernel run`: a configuration, an input and an output, put together into one run."""
+
+from __future__ import annotations
+
+import asyncio
+import pdb
+import signal
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+
+import msgspec
+
+from stream_kernel.cli.exit_codes import ExitCode, exit_code_of
+from stream_kernel.cli.reporter import Reporter
+from stream_kernel.cli.streams import STANDARD, OpenStream, open_input, open_output, refuse_same_file
+from stream_kernel.config.model import RuntimeConfig
+from stream_kernel.errors import ConfigurationError
+from stream_kernel.execution.orchestration.line_sink import LineSink
+from stream_kernel.execution.orchestration.line_source import LineSource
+from stream_kernel.execution.orchestration.run_summary import RunSummary
+from stream_kernel.execution.orchestration.stream_run import StreamRun
+from stream_kernel.platform.services.async_supervisor import AsyncBoundarySupervisor
+from stream_kernel.platform.services.request import OnError
+
+__all__ = ["RunOptions", "run_lines"]
+
+_NO_DEADLINE = 1e9
+_TICK_SECONDS = 0.1
+
+
+class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What `run` was told."""
+
+    config: RuntimeConfig
+    input: str = STANDARD
+    output: str = STANDARD
+    errors: str | None = None
+    batch_size: int = 100
+    on_error: OnError = "raise"
+    debug: bool = False
+    """Stop in the debugger where a node raises."""
+
+
+class _Streams(msgspec.Struct, frozen=True):
+    input: OpenStream
+    output: OpenStream
+    errors: OpenStream | None
+
+
+def run_lines(options: RunOptions, reporter: Reporter) -> tuple[RunSummary | None, ExitCode]:
+    """Run; without a summary when it was interrupted before it took a line.
+
+    Raises `ConfigurationError` and `WorkerBootstrapError`.
+    """
+    _refuse_what_cannot_be(options)
+    terminated: list[int] = []
+    with ExitStack() as stack:
+        streams = _open(options, stack)
+        stack.enter_context(reporter)
+        try:
+            summary = asyncio.run(_run(options, streams, reporter, terminated))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            summary = None
+    if summary is None or summary.outcome == "interrupted":
+        return summary, ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED
+    return summary, exit_code_of(summary)
+
+
+def _refuse_what_cannot_be(options: RunOptions) -> None:
+    config = options.config
+    if options.debug and config.bootstrap.mode != "inline":
+        raise ConfigurationError("--pdb needs --mode inline: a worker has no terminal")
+    if options.debug and options.input == STANDARD:
+        raise ConfigurationError("--pdb needs --input FILE: the debugger reads its commands from standard input")
+    for group in config.process_groups:
+        if "__main__" in config.modules_of(group):
+            raise ConfigurationError("discovery_modules: '__main__' would be the command line itself: name the module")
+
+
+def _open(options: RunOptions, stack: ExitStack) -> _Streams:
+    streams = _Streams(
+        stack.enter_context(open_input(options.input)),
+        stack.enter_context(open_output(options.output)),
+        None if options.errors is None else stack.enter_context(open_output(options.errors, standard=2)),
+    )
+    refuse_same_file(streams.input, streams.output, *([] if streams.errors is None else [streams.errors]))
+    return streams
+
+
+async def _run(options: RunOptions, streams: _Streams, reporter: Reporter, terminated: list[int]) -> RunSummary:
+    # No class is needed here: outputs are written as the JSON that they are.
+    config = options.config.model_copy(update={"message_modules": ()})
+    if config.bootstrap.mode == "process_supervisor":
+        _end_in_order_on_sigterm(terminated)
+    async with AsyncBoundarySupervisor(config, on_node_exception=_debug if options.debug else None) as supervisor:
+        run = _stream_run(options, supervisor, streams)
+        reporter.begin(config.scenario_id)
+        async with _shown(run, reporter):
+            try:
+                return await run.run()
+            except asyncio.CancelledError:
+                return run.summary("interrupted")
+
+
+def _stream_run(options: RunOptions, supervisor: AsyncBoundarySupervisor, streams: _Streams) -> StreamRun:
+    config = supervisor.config
+    source = LineSource(
+        streams.input.descriptor,
+        streams.input.name,
+        line_format="text" if config.source is None else config.source.format,
+        batch_size=options.batch_size,
+        max_line_bytes=config.execution_ipc.max_frame_bytes,
+    )
+    run = StreamRun(
+        supervisor,
+        source,
+        LineSink(streams.output.descriptor, streams.output.name),
+        run_id=uuid.uuid4().hex,
+        on_error=options.on_error,
+        errors=None if streams.errors is None else LineSink(streams.errors.descriptor, streams.errors.name),
+        timeout_seconds=_NO_DEADLINE if options.debug else None,
+    )
+    streams.output.empty()
+    if streams.errors is not None:
+        streams.errors.empty()
+    return run
+
+
+@asynccontextmanager
+async def _shown(run: StreamRun, reporter: Reporter) -> AsyncIterator[None]:
+    """Show where the run is while it goes on, and once more at its end."""
+
+    async def tick() -> None:
+        while True:
+            reporter.show(run.progress())
+            await asyncio.sleep(_TICK_SECONDS)
+
+    ticking = asyncio.create_task(tick(), name="stream_kernel progress")
+    try:
+        yield
+    finally:
+        ticking.cancel()
+        reporter.show(run.progress())
+
+
+def _end_in_order_on_sigterm(terminated: list[int]) -> None:
+    """SIGTERM ends the run as Ctrl-C does, of which asyncio takes care: no more input, what is written is whole, workers stopped."""
+    task = asyncio.current_task()
+    assert task is not None
+
+    def end() -> None:
+        terminated.append(signal.SIGTERM)
+        task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+
+
+def _debug(error: BaseException) -> None:
+    pdb.post_mortem(error.__traceback__)
