@@ -4,7 +4,7 @@ An id is judged by its value, so leading zeros do not count. Ids come from outsi
 long: **a prime is always called prime**. The other way round:
 
 * below 3.3e24 the answer is proved: thirteen primes are enough for Miller-Rabin there (Sorenson and Webster, 2015);
-* up to 200 digits a composite is called prime only if it was constructed for that;
+* up to 100 digits a composite is called prime only if it was constructed for that;
 * beyond, where the test would take too long, every number without a factor below 1,000 is called prime.
 """
 
@@ -17,7 +17,7 @@ __all__ = ["is_prime"]
 _SMALL = [n for n in range(2, 1000) if all(n % divisor for divisor in range(2, int(n**0.5) + 1))]
 _PRODUCT = prod(_SMALL)
 _BASES = _SMALL[:20]
-_MAX_TESTED_DIGITS = 200
+_MAX_TESTED_DIGITS = 100
 _CHUNK = 500
 
 

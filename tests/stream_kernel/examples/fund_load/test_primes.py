@@ -47,7 +47,7 @@ def test_it_is_the_value_that_counts_not_the_leading_zeros(digits: str, prime: b
     assert is_prime(digits) is prime
 
 
-@pytest.mark.parametrize("length", [201, 5_000, 1_000_000])
+@pytest.mark.parametrize("length", [101, 5_000, 1_000_000])
 def test_a_number_of_any_length_with_a_small_factor_is_composite(length: int) -> None:
     assert not is_prime("1" + "0" * (length - 2) + "5")
     assert not is_prime("3" * length)
