@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from fund_load_runs import line, profile, run, verdicts
-from stream_kernel import ConfigurationError, WorkerBootstrapError
-from stream_kernel.examples.fund_load.messages import Verdict
+from stream_kernel import ConfigurationError, NodeContext, WorkerBootstrapError
+from stream_kernel.examples.fund_load.messages import ClassifiedAttempt, Verdict
 from stream_kernel.examples.fund_load.nodes import ApplyMondayFactor, EvaluatePolicies
 
 ACCEPTED, MALFORMED, REPLAY, CONFLICT = Verdict.ACCEPTED, Verdict.MALFORMED, Verdict.REPLAY, Verdict.CONFLICT
@@ -40,7 +42,7 @@ def test_content_is_compared_by_what_it_means() -> None:
 
 
 def test_ids_are_compared_as_text() -> None:
-    assert verdicts("baseline", line("4"), line("04")) == [ACCEPTED, ACCEPTED]
+    assert verdicts("baseline", line("4"), line("04"), line("04")) == [ACCEPTED, ACCEPTED, REPLAY]
 
 
 def test_an_attempt_that_was_declined_is_known_too() -> None:
@@ -154,6 +156,12 @@ def test_the_monday_is_that_of_utc() -> None:
     before, after = "2000-01-03T00:59:59+01:00", "2000-01-03T23:00:00-01:00"
     given = [line(str(4 + 2 * n), customer=str(n), amount="$2500.01", time=time) for n, time in enumerate((early, late, before, after))]
     assert verdicts("sanctions", *given) == [DAILY_AMOUNT, DAILY_AMOUNT, ACCEPTED, ACCEPTED]
+
+
+def test_the_doubled_amount_is_not_rounded() -> None:
+    monday = date(2000, 1, 3)
+    attempt = ClassifiedAttempt("4", "7", Decimal("3" * 40 + ".33"), datetime(2000, 1, 3, tzinfo=UTC), monday, monday, is_prime=False)
+    assert ApplyMondayFactor(factor=2)(attempt, NodeContext()).effective_amount == Decimal("6" * 40 + ".66")
 
 
 # -- sanctions: primes

@@ -46,6 +46,6 @@ def test_accepted_primes_of_a_day_are_counted_over_all_customers() -> None:
 
 def test_sums_are_not_rounded() -> None:
     windows = Windows()
-    first = attempt("9" * 40 + ".99")
+    first = attempt("9" * 40 + ".01")
     windows.accept(first, windows.enter(first))
-    assert windows.enter(attempt("0.01")).day_amount == Decimal("1" + "0" * 40 + ".00")
+    assert windows.enter(attempt("0.01")).day_amount == Decimal("9" * 40 + ".02")
