@@ -66,7 +66,7 @@ def _options(
 @app.command()
 def run(
     config: Config,
-    input: Annotated[str, typer.Option(metavar="FILE|-", help="Where the lines come from; - is standard input.")] = STANDARD,
+    source: Annotated[str, typer.Option("--input", metavar="FILE|-", help="Where the lines come from; - is standard input.")] = STANDARD,
     output: Annotated[str, typer.Option(metavar="FILE|-", help="Where the outputs go, in the order of the lines.")] = STANDARD,
     batch_size: Annotated[int, typer.Option(min=1, max=1_000_000, help="Lines to a batch. Never changes the output.")] = 100,
     workers: Workers = [],  # noqa: B006  typer copies it
@@ -92,7 +92,7 @@ def run(
             errors = STANDARD
         options = RunOptions(
             config=load_config(config, mode=mode, workers=parse_workers(workers)),
-            input=input,
+            input=source,
             output=output,
             errors=errors,
             batch_size=batch_size,

@@ -173,10 +173,12 @@ def _closing(summary: RunSummary, output: str) -> list[str]:
     complete = f"  complete: {_complete(summary)} ({_counted(summary.outputs, 'output')} in {output})"
     if failure is None:
         return [f"stream-kernel: {summary.problem or 'interrupted'}", complete]
-    what = failure.message
+    what = f"line {failure.line}: {failure.message}"
     if summary.outcome == "state_lost":
-        what = f"the stateful group '{failure.group}' lost its worker, and its state with it: run again from the first line"
-    lines = [f"stream-kernel: stopped at line {failure.line}: {what}"]
+        what = f"line {failure.line}: the stateful group '{failure.group}' lost its worker, and its state with it: run again from line 1"
+    elif failure.category == "input":  # its message begins with the line
+        what = failure.message
+    lines = [f"stream-kernel: stopped at {what}"]
     if failure.reason is not None:
         lines.append(f"  why: {failure.reason}")
     if failure.category != "input":
