@@ -86,7 +86,7 @@ def run(
     Exit codes: 0 all lines are through, 1 a node failed or a line was refused, 2 nothing could be run, 3 a worker was lost, 4 a deadline
     passed, 5 a stateful group lost its worker, 6 all lines are through but some failed (--on-error collect), 130 and 143 interrupted.
     """
-    console = make_console()
+    console = make_console(stderr=True)
     with _one_message():
         if errors is None and on_error == "collect":
             errors = STANDARD
@@ -125,16 +125,27 @@ def check(
 
     Exit codes: 0 no problem, 1 a problem, 2 CONFIG cannot be used at all.
     """
-    from rich.console import Console
-
     from stream_kernel.cli.check import show_check
     from stream_kernel.execution.orchestration.preflight import examine
 
     with _one_message():
         result = examine(load_config(config, mode=mode, workers=parse_workers(workers)))
-    show_check(result, Console(highlight=False))
+    show_check(result, make_console(stderr=False))
     if result.problems or (strict and result.warnings):
         raise typer.Exit(ExitCode.NODE_FAILED)
+
+
+@app.command()
+def demo(
+    attempts: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many attempts to make.")] = 20_000,
+    keep: Annotated[str | None, typer.Option(metavar="FOLDER", help="Leave the attempts and the decisions there.")] = None,
+) -> None:
+    """Make attempts to load money, always the same ones, and run them through the four worker groups of example:fund_load/baseline."""
+    from stream_kernel.cli.demo import show_demo
+
+    with _one_message():
+        code = show_demo(make_console(stderr=False), attempts=attempts, keep=keep)
+    raise typer.Exit(code)
 
 
 def _log_to_stderr(level: LogLevel) -> None:

@@ -35,10 +35,10 @@ class Reporter(Protocol):
         """The run is here now. Called many times a second."""
 
 
-def make_console() -> Console:
-    """The console on stderr. It honours `NO_COLOR`; without a terminal it gives plain text."""
-    console = Console(stderr=True, highlight=False)
-    return console if console.is_terminal else Console(stderr=True, highlight=False, width=_PLAIN_WIDTH)
+def make_console(*, stderr: bool) -> Console:
+    """A console on stderr or stdout. It honours `NO_COLOR`; without a terminal it gives plain text."""
+    console = Console(stderr=stderr, highlight=False)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=_PLAIN_WIDTH)
 
 
 def reporter_for(console: Console, *, is_quiet: bool) -> Reporter:
@@ -131,7 +131,7 @@ def show_totals(summary: RunSummary, console: Console) -> None:
     """The closing table: one row a group, and below it one a node."""
     table = Table(box=SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
     table.add_column("group / node", no_wrap=True)
-    for heading in ("workers", "messages", "per second", "in nodes", "on the wire", "queued"):
+    for heading in ("workers", "messages", "per s", "node s", "wire s", "queued s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for group in summary.groups:
         table.add_row(*_group_row(group), style="bold" if console.is_terminal else "")
@@ -157,7 +157,7 @@ def _node_row(node: NodeTotals) -> tuple[str, ...]:
 
 
 def _seconds(value: float) -> str:
-    return f"{value:,.3f} s"
+    return f"{value:,.2f}"
 
 
 def show_closing(summary: RunSummary, output: str, console: Console) -> None:

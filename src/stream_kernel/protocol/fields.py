@@ -60,8 +60,12 @@ def fields_of(cls: type) -> tuple[Field, ...]:
     """The fields of a message class. Raises `UnsupportedType` where a type's name leads nowhere or a field would be lost."""
     try:
         return _fields(cls)
+    except UnsupportedType:
+        raise
     except NameError as error:
         problem = f"{name_of(cls)}: a field's type is not defined when the program runs ({str(error).splitlines()[0]})"
+    except Exception as error:  # noqa: BLE001  annotations are code of the user's, evaluated here
+        problem = f"{name_of(cls)}: a field's type cannot be evaluated ({type(error).__name__}: {str(error)[:200]})"
     raise UnsupportedType(problem)
 
 

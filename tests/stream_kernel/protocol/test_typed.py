@@ -601,6 +601,11 @@ class Unnamed:
     a: NotThere  # type: ignore[name-defined]  # noqa: F821
 
 
+@dataclasses.dataclass
+class Misspelled:
+    a: dt.datetim  # type: ignore[name-defined]
+
+
 class UnnamedStruct(msgspec.Struct):
     a: NotThere  # type: ignore[name-defined]  # noqa: F821
 
@@ -656,6 +661,7 @@ class ModelB(pydantic.BaseModel):
         (Initial, "InitVar"),
         (Listing, "is a dict as well, whose content is in no field"),
         (Unnamed, "a field's type is not defined when the program runs (name 'NotThere' is not defined)"),
+        (Misspelled, "Misspelled: a field's type cannot be evaluated (AttributeError: module 'datetime' has no attribute 'datetim'"),
         (UnnamedStruct, "is not defined when the program runs"),
         (UnnamedModel, "is not defined when the program runs"),
         (Scrambled, "'A' would arrive as another member"),
