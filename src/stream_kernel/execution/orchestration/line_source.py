@@ -85,7 +85,10 @@ class LineSource:
         self._max_line_bytes = max_line_bytes
         self._splitter = LineSplitter(max_line_bytes)
         self._lines: deque[bytes | int] = deque()
+        self._held = 0
+        self._bytes_read = 0
         self._has_ended = False
+        self._problem: OSError | None = None
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLIN)
         self.lines_read = 0
@@ -96,28 +99,35 @@ class LineSource:
         """Bytes of the input, where it is a file."""
 
     async def next_batch(self) -> list[Line]:
-        """The next lines, at least one; none at the end of the input. Raises `OSError`."""
-        while len(self._lines) < self._batch_size and not self._has_ended and not (self._lines and not self._poll.poll(0)):
+        """The next lines, at least one; none at the end of the input. Raises `OSError`, after the last whole line that could be read."""
+        while not self._has_batch():
             await self._read()
+        if self._problem is not None and not self._lines:
+            raise self._problem
         return self._cut()
+
+    def _has_batch(self) -> bool:
+        if self._has_ended or self._problem is not None:
+            return True
+        if len(self._lines) >= self._batch_size or self._held >= self._max_line_bytes:
+            return True
+        return bool(self._lines) and not self._poll.poll(0)
 
     async def _read(self) -> None:
         await self._until_readable()
         try:
             data = os.read(self._descriptor, _CHUNK_BYTES)
         except OSError as error:
-            problem = OSError(error.errno, error.strerror, self._name)
+            self._problem = OSError(error.errno, error.strerror, self._name)
         else:
             self._take(data)
-            return
-        raise problem
 
     def _take(self, data: bytes) -> None:
-        if data:
-            self._lines.extend(self._splitter.feed(data))
-        else:
-            self._has_ended = True
-            self._lines.extend(self._splitter.last())
+        self._has_ended = not data
+        self._bytes_read += len(data)
+        lines = self._splitter.feed(data) if data else self._splitter.last()
+        self._lines.extend(lines)
+        self._held += sum(map(self._weight, lines))
 
     async def _until_readable(self) -> None:
         if self._poll.poll(0):  # always so for a file
@@ -135,11 +145,15 @@ class LineSource:
         size = 0
         while self._lines and len(batch) < self._batch_size and size < self._max_line_bytes:
             raw = self._lines.popleft()
-            length = raw if isinstance(raw, int) else len(raw)
-            size += min(length, self._max_line_bytes)
-            self.bytes_taken += length + 1
+            size += self._weight(raw)
+            self.bytes_taken = min(self.bytes_taken + _length(raw) + 1, self._bytes_read)  # the last line need not have an end
             batch.append(self._line(raw))
+        self._held -= size
         return batch
+
+    def _weight(self, raw: bytes | int) -> int:
+        """What a line counts towards the bytes of a batch: one that is too long ends it."""
+        return min(_length(raw), self._max_line_bytes)
 
     def _line(self, raw: bytes | int) -> Line:
         self.lines_read += 1
@@ -154,6 +168,10 @@ class LineSource:
             return Line(number, None, f"is not UTF-8: byte {error.start + 1} of the line")
         except PayloadError as error:
             return Line(number, None, error.reason)
+
+
+def _length(raw: bytes | int) -> int:
+    return raw if isinstance(raw, int) else len(raw)
 
 
 def _decode_text(raw: bytes) -> str:
