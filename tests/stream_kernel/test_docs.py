@@ -13,17 +13,21 @@ from typing import Any
 
 import msgspec
 import pytest
+import typer.main
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import stream_kernel.errors
 from documents import ROOT, Block, blocks, documents, section, table_rows
 from stream_kernel import RuntimeConfig
+from stream_kernel.cli.app import app
+from stream_kernel.cli.exit_codes import ExitCode
 from stream_kernel.config.model import BootstrapConfig, ExecutionIpcConfig, ProcessGroupConfig, SourceConfig
 from stream_kernel.engine.base import Capabilities
 from stream_kernel.engine.inline import InlineEngine
 from stream_kernel.engine.process.supervisor import ProcessEngine
 from stream_kernel.errors import CommandReport, FailureReport
+from stream_kernel.execution.orchestration.run_summary import LineFailure
 from stream_kernel.observability.sinks import EventHub
 from stream_kernel.protocol import messages
 from stream_kernel.protocol.columns import InputColumns, OutputColumns
@@ -192,3 +196,34 @@ def test_the_capabilities_of_the_modes_are_those_of_their_engines() -> None:
         engine = (ProcessEngine if mode == "process_supervisor" else InlineEngine)(config, EventHub())
         can = [getattr(engine.capabilities, name) for name in Capabilities.__struct_fields__]
         assert can == [row[column] == "yes" for row in rows], mode
+
+
+# -- command-line.md
+
+COMMAND_LINE = DOCS / "command-line.md"
+
+
+def test_every_option_of_run_is_documented_with_its_default() -> None:
+    command: Any = typer.main.get_command(app)
+    options = [each for each in command.commands["run"].params if each.name != "config"]
+    defaults = {(): "none", None: "none", False: "off"}
+    given = {
+        each.opts[0]: defaults.get(tuple(each.default) if isinstance(each.default, list) else each.default, str(each.default))
+        for each in options
+    }
+    documented = {row[0]: row[1] for row in table_rows(section(COMMAND_LINE, "## run"))[: len(options)]}
+    assert documented == given | {"--mode": "the configuration's"}
+
+
+def test_every_exit_code_is_documented() -> None:
+    assert [int(row[0]) for row in table_rows(section(COMMAND_LINE, "### Exit codes"))] == list(ExitCode)
+
+
+def test_every_key_of_a_failed_line_is_documented() -> None:
+    assert [row[0] for row in table_rows(section(COMMAND_LINE, "### Failures"))] == list(LineFailure.__struct_fields__)
+
+
+def test_every_command_is_documented() -> None:
+    command: Any = typer.main.get_command(app)
+    text = COMMAND_LINE.read_text(encoding="utf-8")
+    assert [name for name in command.commands if f"\n## {name}\n" not in text] == []
