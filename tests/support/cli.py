@@ -99,11 +99,13 @@ class Cli:
 
     @contextmanager
     def start(
-        self, *arguments: str, stdin: int = subprocess.PIPE, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE, **variables: str
+        self, *arguments: str, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE, variables: Mapping[str, str] | None = None
     ) -> Iterator[subprocess.Popen[bytes]]:
         """The script, started in the folder. It must have ended when the block is left, and all its workers with it."""
         environment = {**_environment(), **(variables or {})}
-        with subprocess.Popen([SCRIPT, *arguments], cwd=self.folder, env=environment, stdin=stdin, stdout=stdout, stderr=stderr) as process:
+        with subprocess.Popen(
+            [SCRIPT, *arguments], cwd=self.folder, env=environment, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr
+        ) as process:
             try:
                 yield process
                 process.wait(SECONDS)
