@@ -22,7 +22,7 @@ from stream_kernel.routing.items import Emission, ItemFailure
 from stream_kernel.routing.packed import Packed
 from stream_kernel.routing.router import NodeRoute, Router
 
-__all__ = ["FakeEngine", "FakeTicket", "call_of", "packed", "shown"]
+__all__ = ["FakeEngine", "FakeTicket", "boundary_call_of", "call_of", "packed", "shown"]
 
 
 def packed(value: Any) -> Packed:
@@ -42,6 +42,9 @@ class FakeTicket:
     @property
     def payloads(self) -> list[Any]:
         return [orjson.loads(bytes(item.packed.data)) for item in self.command.items]
+
+    def hasten(self, deadline: float) -> None:
+        self.command.deadline = min(self.command.deadline, deadline)
 
     def withdraw(self, reason: str) -> None:
         if not self.taken and not self.future.done():
@@ -120,18 +123,18 @@ class FakeEngine(Engine):
         return ()
 
 
-def call_of(
+def boundary_call_of(
     engine: FakeEngine,
     *inputs: BoundaryDispatchInput,
     on_error: Literal["raise", "collect"] = "raise",
     limit: int = 1 << 20,
     deadline: float = 1e9,
     order: RunOrder | None = None,
-) -> asyncio.Task[Settled]:
-    """A call at work on `engine`; `order` is that of the run it belongs to."""
+) -> BoundaryCall:
+    """A call that has not begun; `order` is that of the run it belongs to."""
     groups = dict.fromkeys(route.group for route in engine.router.routes)
     ids = itertools.count(1)
-    call = BoundaryCall(
+    return BoundaryCall(
         engine,
         prepare(inputs, codec=engine.codec(), router=engine.router, groups=groups),
         run_id="r",
@@ -142,7 +145,11 @@ def call_of(
         next_id=lambda: f"c{next(ids)}",
         turn=(order or RunOrder()).turn(),
     )
-    return asyncio.get_running_loop().create_task(call.run())
+
+
+def call_of(engine: FakeEngine, *inputs: BoundaryDispatchInput, **arguments: Any) -> asyncio.Task[Settled]:
+    """A call at work on `engine`; the arguments are those of `boundary_call_of`."""
+    return asyncio.get_running_loop().create_task(boundary_call_of(engine, *inputs, **arguments).run())
 
 
 def shown(settled: Settled) -> list[Any]:

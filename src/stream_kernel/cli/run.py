@@ -21,11 +21,10 @@ from stream_kernel.execution.orchestration.line_source import LineSource
 from stream_kernel.execution.orchestration.run_summary import RunSummary
 from stream_kernel.execution.orchestration.stream_run import StreamRun
 from stream_kernel.platform.services.async_supervisor import AsyncBoundarySupervisor
-from stream_kernel.platform.services.request import OnError
+from stream_kernel.platform.services.request import MAX_TIMEOUT_SECONDS, OnError
 
 __all__ = ["RunOptions", "run_lines"]
 
-_NO_DEADLINE = 1e9
 _TICK_SECONDS = 0.1
 
 
@@ -119,7 +118,7 @@ def _stream_run(options: RunOptions, supervisor: AsyncBoundarySupervisor, stream
         run_id=uuid.uuid4().hex,
         on_error=options.on_error,
         errors=None if streams.errors is None else LineSink(streams.errors.descriptor, streams.errors.name),
-        timeout_seconds=_NO_DEADLINE if options.debug else None,
+        timeout_seconds=MAX_TIMEOUT_SECONDS if options.debug else None,
     )
     streams.output.empty()
     if streams.errors is not None:

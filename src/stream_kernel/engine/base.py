@@ -89,6 +89,9 @@ class Ticket(Protocol):
     def withdraw(self, reason: str) -> None:
         """Settle it as not executed if no worker has taken it yet; otherwise do nothing."""
 
+    def hasten(self, deadline: float) -> None:
+        """Bring the command's deadline forward; a later one changes nothing."""
+
 
 class PayloadCodec(Protocol):
     """How an engine makes payloads unchangeable, on the caller's side. Methods raise `PayloadError`."""

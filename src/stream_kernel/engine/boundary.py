@@ -57,10 +57,19 @@ class BoundaryCall:
         self._limit = max_frame_bytes
         self._next_id = next_id
         self._turn = turn
+        self._tickets: list[Ticket] = []
+        """Those of the hop at work."""
         self._failures = list(prepared.refused)
         self._outputs: list[Output] = []
         self.reports: list[CommandReport] = []
         """What became of each command, in order of hand-over."""
+
+    def hasten(self, deadline: float) -> None:
+        """Bring the deadline of the call forward; a later one changes nothing."""
+        self._deadline = min(self._deadline, deadline)
+        for ticket in self._tickets:
+            ticket.hasten(deadline)
+        self._turn.wake()
 
     async def run(self) -> Settled:
         """Run all hops and conclude."""
@@ -108,7 +117,7 @@ class BoundaryCall:
         for step in steps:
             batches.setdefault(step.group, []).append(step)
         parts = [part for batch in batches.values() for part in _cut(batch, self._limit)]
-        tickets: list[Ticket] = []
+        tickets = self._tickets = []
         for part in parts:
             ticket = self._engine.submit(self._command(part))
             tickets.append(ticket)

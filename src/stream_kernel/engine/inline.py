@@ -87,6 +87,18 @@ class InlineTicket:
         self.future: asyncio.Future[Outcome] = loop.create_future()
         self.entered = loop.time()
         self.started: float | None = None
+        self._timeout: asyncio.Timeout | None = None
+
+    def within(self) -> asyncio.Timeout:
+        """What cancels the task around it at the deadline."""
+        self._timeout = asyncio.timeout_at(self.command.deadline)
+        return self._timeout
+
+    def hasten(self, deadline: float) -> None:
+        if deadline < self.command.deadline:
+            self.command.deadline = deadline
+            if self._timeout is not None and not self.future.done():
+                self._timeout.reschedule(deadline)
 
     def withdraw(self, reason: str) -> None:
         if self.started is None:
@@ -222,12 +234,11 @@ class _InlineGroup:
         return GroupSnapshot(name=self.name, state=self.state, queued=queued, workers=(worker,))
 
     async def _execute(self, ticket: InlineTicket) -> None:
-        deadline = ticket.command.deadline
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout_at(deadline):
+            async with ticket.within():
                 # A deadline of now gives no turn, even where nobody waits.
-                await asyncio.sleep(0) if deadline > loop.time() else await loop.create_future()
+                await asyncio.sleep(0) if ticket.command.deadline > loop.time() else await loop.create_future()
                 await self._turn.acquire()
         except TimeoutError:
             ticket.lose("timeout", "the deadline passed before the group was free", "not_executed")
@@ -252,7 +263,7 @@ class _InlineGroup:
             outcomes.extend(outcome if isinstance(outcome, list) else [outcome])
 
         try:
-            async with asyncio.timeout_at(command.deadline):
+            async with ticket.within():
                 failure = await self._runner.run_batch(
                     command.items,
                     CallScope(command.run_id, command.scenario_id, time.monotonic() + command.deadline - loop.time()),

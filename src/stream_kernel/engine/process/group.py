@@ -66,7 +66,7 @@ class WorkerGroup:
         elif command.deadline <= loop.time():
             ticket.lose("timeout", "the deadline had passed before the command could be sent")
         else:
-            ticket.arm(loop.call_at(command.deadline, self._expired, ticket))
+            ticket.arm(self._expired)
             ticket.future.add_done_callback(lambda future: self._settled(ticket, cancelled=future.cancelled()))
             self._queue[command.correlation_id] = ticket
             self._dispatch()

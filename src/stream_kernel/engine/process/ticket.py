@@ -7,6 +7,7 @@ still has to answer is another matter: that is in the session's `outstanding`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Literal
 
 from stream_kernel.engine.base import Answer, Command, Loss, Outcome
@@ -29,6 +30,7 @@ class Ticket:
         self._taken: float | None = None
         self._worker: tuple[str, int, int] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._expire: Callable[[Ticket], None] = lambda _: None
 
     @property
     def settled(self) -> bool:
@@ -40,9 +42,18 @@ class Ticket:
         """Whether a worker has had it."""
         return self._taken is not None
 
-    def arm(self, timer: asyncio.TimerHandle) -> None:
+    def arm(self, expire: Callable[[Ticket], None]) -> None:
         """Set the timer of its deadline, which ends with `disarm`."""
-        self._timer = timer
+        self._expire = expire
+        self._timer = self._loop.call_at(self.command.deadline, expire, self)
+
+    def hasten(self, deadline: float) -> None:
+        """Bring its deadline forward; a later one changes nothing."""
+        if deadline < self.command.deadline:
+            self.command.deadline = deadline
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = self._loop.call_at(deadline, self._expire, self)
 
     def disarm(self) -> None:
         """The worker owes nothing for it any more."""

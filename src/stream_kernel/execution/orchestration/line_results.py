@@ -46,7 +46,7 @@ def _result(line: Line, index: int, given: BoundaryDispatchInput, finished: Sequ
         except (BoundaryError, BoundaryInputError) as error:
             failures.append(_failure(line, index, error))
         except PayloadError as error:
-            failures.append(_unwritable(line, given, str(error)))
+            failures.append(_unwritable(line, given, str(error) if error.path else error.reason))
     return LineResult(line.number, [] if failures else outputs, failures)
 
 

@@ -1,8 +1,8 @@
 """A run: lines through the groups of a supervisor, several batches in flight, outputs in the order of the lines.
 
 A batch is a call under `collect`, so that what becomes of a line never depends on the batch that it happens to be in. A line has all its
-outputs written, or its failure recorded. How many batches are in flight follows from how long they take: a batch that waits behind others
-must not pass its deadline for that alone.
+outputs written, or its failures recorded. The time of a batch counts from when the batch before it is through: it must not pass its
+deadline only because it waited behind others.
 """
 
 from __future__ import annotations
@@ -22,14 +22,11 @@ from stream_kernel.execution.orchestration.line_sink import LineSink
 from stream_kernel.execution.orchestration.line_source import Line, LineSource
 from stream_kernel.execution.orchestration.run_summary import LineFailure, RunOutcome, RunSummary, Totals
 from stream_kernel.platform.services.async_supervisor import AsyncBoundarySupervisor
-from stream_kernel.platform.services.request import CallRequest, OnError
+from stream_kernel.platform.services.request import MAX_TIMEOUT_SECONDS, CallRequest, OnError
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.router import Router
 
 __all__ = ["Progress", "StreamRun", "refuse_disorder"]
-
-_SHARE_OF_DEADLINE = 0.25
-"""A batch that took more than this share of its deadline narrows the window, one that took less widens it."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +46,6 @@ class _Batch(msgspec.Struct):
     inputs: list[BoundaryDispatchInput]
     request: CallRequest | None
     outcome: asyncio.Future[list[Finished]]
-    begun: float
     bytes_taken: int
 
 
@@ -96,8 +92,8 @@ class StreamRun:
         self._timeout = config.execution_ipc.boundary_timeout_seconds if timeout_seconds is None else timeout_seconds
         self._order = RunOrder()
         self._window: deque[_Batch] = deque()
-        self._width = max(group.workers for group in config.process_groups) + 1
-        self._max_width = sum(group.workers for group in config.process_groups) + 2
+        # All workers busy, and one batch more on its way.
+        self._width = sum(group.workers for group in config.process_groups) + 1
         self._totals = Totals(config)
         self._begun = time.monotonic()
         self._bytes_complete = 0
@@ -159,6 +155,7 @@ class StreamRun:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
                 if self._window and self._window[0].outcome.done():
                     await self._conclude(self._window.popleft())
+                    self._start_clock()
                 if reading is not None and reading.done():
                     lines, reading = _read(reading), None
                     has_ended = not lines
@@ -175,17 +172,21 @@ class StreamRun:
         request = None
         outcome: asyncio.Future[list[Finished]] = loop.create_future()
         if inputs:
-            request = self._supervisor.request(
-                inputs, run_id=self._run_id, timeout_seconds=self._timeout, on_error="collect", order=self._order
-            )
+            # Those before it may take as long each; its own clock starts when they are through.
+            timeout = min(self._timeout * (len(self._window) + 1), MAX_TIMEOUT_SECONDS)
+            request = self._supervisor.request(inputs, run_id=self._run_id, timeout_seconds=timeout, on_error="collect", order=self._order)
             outcome = loop.create_task(self._supervisor.settle(request))
         else:
             outcome.set_result([])
-        return _Batch(lines, inputs, request, outcome, time.monotonic(), self._source.bytes_taken)
+        return _Batch(lines, inputs, request, outcome, self._source.bytes_taken)
+
+    def _start_clock(self) -> None:
+        """The first batch of the window waits for no other any more."""
+        if self._window and self._window[0].request is not None:
+            self._window[0].request.hasten(self._timeout)
 
     async def _conclude(self, batch: _Batch) -> None:
         """Write what a batch gave, up to the line that stops the run."""
-        self._adapt(time.monotonic() - batch.begun)
         if batch.request is not None:
             self._totals.add(batch.request.reports)
         outputs: list[bytes] = []
@@ -234,10 +235,6 @@ class StreamRun:
     def _failed_groups(self) -> set[str]:
         """Those that nothing can run in any more: to go on would only fail all lines that are left."""
         return {group.name for group in self._supervisor.snapshot().groups if group.state == "failed"}
-
-    def _adapt(self, seconds: float) -> None:
-        wanted = self._width + (-1 if seconds > self._timeout * _SHARE_OF_DEADLINE else 1)
-        self._width = min(max(wanted, 1), self._max_width)
 
     def _restarts(self) -> int:
         return sum(worker.restarts for group in self._supervisor.snapshot().groups for worker in group.workers)

@@ -19,11 +19,11 @@ from stream_kernel.errors import Category, CommandReport, WorkerBootstrapError
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.text import is_utf8
 
-__all__ = ["CallHost", "CallRequest", "OnError"]
+__all__ = ["MAX_TIMEOUT_SECONDS", "CallHost", "CallRequest", "OnError"]
 
 OnError = Literal["raise", "collect"]
 _MAX_ID_CHARS = 1024
-_MAX_TIMEOUT_SECONDS = 1e9
+MAX_TIMEOUT_SECONDS = 1e9
 
 
 class CallHost(Protocol):
@@ -74,6 +74,7 @@ class CallRequest:
         self._prepared = Prepared([], [])
         self._is_ordered = order is not None
         self._turn = (order or RunOrder()).turn()
+        self._running: BoundaryCall | None = None
         self.reports: Sequence[CommandReport] = ()
         """After `run`: what became of each command."""
 
@@ -119,13 +120,19 @@ class CallRequest:
         self._check_admission()
         if self._refusal is not None:  # it has been closed while the inputs were encoded
             self.refuse(self._refusal[1])
-        call = self._call(self._loop_deadline())
+        call = self._running = self._call(self._loop_deadline())
         self.reports = call.reports
         self._host.call_entered()
         try:
             return await call.run()
         finally:
             self._host.call_left()
+
+    def hasten(self, timeout_seconds: float) -> None:
+        """From now on the call has no more time than this; on the supervisor's loop."""
+        self._deadline = min(self._deadline, time.monotonic() + timeout_seconds)
+        if self._running is not None:
+            self._running.hasten(asyncio.get_running_loop().time() + timeout_seconds)
 
     def finish(self, settled: Settled) -> list[Finished]:
         """Decode the outputs; under `raise`, one that cannot be decoded raises."""
@@ -163,8 +170,8 @@ def _check_arguments(inputs: Sequence[BoundaryDispatchInput], run_id: str, scena
     for name, value in (("run_id", run_id), ("scenario_id", scenario_id)):
         if not isinstance(value, str) or len(value) > _MAX_ID_CHARS or not is_utf8(value):
             raise ValueError(f"{name} must be a string of at most {_MAX_ID_CHARS} characters, without lone surrogates")
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 <= timeout <= _MAX_TIMEOUT_SECONDS:
-        raise ValueError(f"timeout_seconds must be a number from 0 to {_MAX_TIMEOUT_SECONDS:g}, not {timeout!r}")
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 <= timeout <= MAX_TIMEOUT_SECONDS:
+        raise ValueError(f"timeout_seconds must be a number from 0 to {MAX_TIMEOUT_SECONDS:g}, not {timeout!r}")
     if on_error not in ("raise", "collect"):
         raise ValueError(f"on_error must be 'raise' or 'collect', not {on_error!r}")
     if not isinstance(inputs, Sequence):

@@ -102,16 +102,17 @@ async def test_a_deadline_settles_the_call_and_its_reply_is_late(make_command: M
 @pytest.mark.parametrize(("expired", "category"), [(False, "transport"), (True, "timeout")])
 async def test_a_death_settles_what_is_owed(make_command: MakeCommand, expired: bool, category: str) -> None:
     ledger = Ledger()
-    ticket = entered(ledger, make_command())
-    loop = asyncio.get_running_loop()
-    timer = loop.call_later(3600, lambda: None)
-    ticket.arm(timer)
+    ticket = entered(ledger, make_command(deadline=asyncio.get_running_loop().time() + 0.01))
+    rung = asyncio.Event()
+    ticket.arm(lambda _: rung.set())
     ticket.expired = expired
     ledger.close(ExitStatus(exit_code=3), "it ended", ("last words",))
     outcome = await ticket.future
     assert isinstance(outcome, Loss)
     assert (outcome.category, outcome.exit_code, outcome.stderr_tail) == (category, 3, ("last words",))
-    assert len(ledger) == 0 and timer.cancelled()
+    assert len(ledger) == 0
+    await asyncio.sleep(0.02)
+    assert not rung.is_set()
 
 
 async def test_abandoned_calls_fail_although_the_worker_still_owes_them(make_command: MakeCommand) -> None:

@@ -61,12 +61,38 @@ async def test_a_cancelled_caller_is_settled_and_takes_no_outcome(make_command: 
 
 async def test_a_disarmed_deadline_never_comes(make_command: MakeCommand) -> None:
     loop = asyncio.get_running_loop()
-    ticket = Ticket(make_command(), loop)
-    timer = loop.call_at(loop.time() + 3600, ticket.lose, "timeout", "late")
-    ticket.arm(timer)
+    rung = asyncio.Event()
+    ticket = Ticket(make_command(deadline=loop.time() + 0.01), loop)
+    ticket.arm(lambda _: rung.set())
     ticket.disarm()
     ticket.disarm()
-    assert timer.cancelled()
+    await asyncio.sleep(0.02)
+    assert not rung.is_set()
+
+
+async def test_a_deadline_can_be_brought_forward_and_then_comes_once(make_command: MakeCommand) -> None:
+    loop = asyncio.get_running_loop()
+    rung: list[Ticket] = []
+    ticket = Ticket(make_command(deadline=loop.time() + 3600), loop)
+    ticket.arm(rung.append)
+    ticket.hasten(loop.time() + 0.01)
+    ticket.hasten(loop.time() + 3600)
+    assert ticket.command.deadline < loop.time() + 1
+    while not rung:
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.02)
+    assert rung == [ticket]
+
+
+async def test_a_deadline_that_was_disarmed_is_not_set_again(make_command: MakeCommand) -> None:
+    loop = asyncio.get_running_loop()
+    rung: list[Ticket] = []
+    ticket = Ticket(make_command(deadline=loop.time() + 3600), loop)
+    ticket.arm(rung.append)
+    ticket.disarm()
+    ticket.hasten(loop.time() + 0.005)
+    await asyncio.sleep(0.02)
+    assert rung == []
 
 
 async def test_times_are_split_into_queue_node_and_wire(make_command: MakeCommand) -> None:
