@@ -127,7 +127,7 @@ class LineSource:
         self._bytes_read += len(data)
         lines = self._splitter.feed(data) if data else self._splitter.last()
         self._lines.extend(lines)
-        self._held += sum(map(self._weight, lines))
+        self._held += sum(map(_length, lines))
 
     async def _until_readable(self) -> None:
         if self._poll.poll(0):  # always so for a file
@@ -145,15 +145,11 @@ class LineSource:
         size = 0
         while self._lines and len(batch) < self._batch_size and size < self._max_line_bytes:
             raw = self._lines.popleft()
-            size += self._weight(raw)
+            size += _length(raw)
             self.bytes_taken = min(self.bytes_taken + _length(raw) + 1, self._bytes_read)  # the last line need not have an end
             batch.append(self._line(raw))
         self._held -= size
         return batch
-
-    def _weight(self, raw: bytes | int) -> int:
-        """What a line counts towards the bytes of a batch: one that is too long ends it."""
-        return min(_length(raw), self._max_line_bytes)
 
     def _line(self, raw: bytes | int) -> Line:
         self.lines_read += 1
