@@ -221,6 +221,16 @@ async def test_a_pipe_that_does_not_block_loses_nothing_to_whoever_fills_it_mean
     assert pipe.take(4) == b"one\n"
 
 
+@pytest.mark.parametrize("kind", ["file", "pipe"])
+async def test_what_is_taken_only_in_part_is_written_on(tmp_path: Path, pipe: Pipe, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
+    path = tmp_path / "out.txt"
+    with opened(path, os.O_CREAT) as descriptor:
+        await LineSink(descriptor if kind == "file" else pipe.input, "out").write([b"one", b"twotwo", b"x"])
+    assert (path.read_bytes() if kind == "file" else pipe.take(13)) == b"one\ntwotwo\nx\n"
+
+
 @given(st.lists(st.integers(min_value=0, max_value=3 * ATOMIC) | st.sampled_from([ATOMIC - 2, ATOMIC - 1, ATOMIC]), max_size=12))
 def test_a_pipe_gets_whole_lines_at_once_and_cuts_only_what_is_too_long_for_that(sizes: list[int]) -> None:
     lines = [bytes([65 + index]) * size for index, size in enumerate(sizes)]
