@@ -27,7 +27,7 @@ def main() -> None:
         sys.exit("the wheel's version is not the package's")
     for name in stream_kernel.__all__:
         getattr(stream_kernel, name)
-    program = blocks(ROOT / "README.md", "python")[0]
+    program = next(block for block in blocks(ROOT / "README.md", "python") if '"square"' in block.text)
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "first.py")
         script.write_text(program.text, encoding="utf-8")
@@ -36,6 +36,19 @@ def main() -> None:
     sys.stdout.write(done.stdout)
     if done.returncode or "49" not in done.stdout:
         sys.exit("the first program of the README failed")
+    _check_command_line(home)
+
+
+def _check_command_line(home: Path) -> None:
+    """Without the extra, the script says what brings it; what it needs for the examples is there."""
+    done = subprocess.run(
+        [Path(sysconfig.get_path("scripts"), "stream-kernel"), "demo"], capture_output=True, text=True, timeout=60, check=False
+    )
+    if done.returncode != 2 or "pip install 'stream-kernel[cli]'" not in done.stderr or "Traceback" in done.stderr:
+        sys.exit(f"without its extra, the command line does not say what is missing: {done.stderr}")
+    for profile in ("baseline", "sanctions"):
+        if not (home / "examples" / "fund_load" / f"{profile}.toml").exists():
+            sys.exit(f"the wheel has no {profile}.toml")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,8 +101,10 @@ def run(
             debug=pdb,
         )
         _log_to_stderr(log_level)
+        if source == STANDARD and os.isatty(0):
+            typer.echo("Reading lines from the terminal; Ctrl-D ends them.", err=True)
         # Whatever else writes to stderr would tear the bar.
-        is_quiet = pdb or errors == STANDARD or log_level != "error" or (output == STANDARD and sys.stdout.isatty())
+        is_quiet = pdb or errors == STANDARD or log_level != "error" or (output == STANDARD and os.isatty(1))
         done, code = run_lines(options, reporter_for(console, is_quiet=is_quiet))
     if done is None:
         typer.echo("stream-kernel: interrupted before a line was taken", err=True)
