@@ -52,13 +52,13 @@ def open_output(path: str, *, standard: int = 1) -> OpenStream:
 
 def refuse_same_file(*streams: OpenStream) -> None:
     """Raise `ConfigurationError` when two of them are one file: a run would eat its own words."""
-    seen: dict[tuple[int, int], str] = {}
+    seen: dict[tuple[int, int], OpenStream] = {}
     for stream in streams:
         status = os.fstat(stream.descriptor)
         if stat.S_ISREG(status.st_mode):
-            other = seen.setdefault((status.st_dev, status.st_ino), stream.name)
-            if other is not stream.name:
-                raise ConfigurationError(f"{stream.name} and {other} are the same file: name different ones")
+            other = seen.setdefault((status.st_dev, status.st_ino), stream)
+            if other is not stream:
+                raise ConfigurationError(f"{stream.name} and {other.name} are the same file: name different ones")
 
 
 def _standard(stream: object, descriptor: int, name: str) -> int:
