@@ -1,0 +1,355 @@
+"""`stream-kernel run` when something goes wrong: what it says, how it ends, what is complete, and that nothing of it is left."""
+
+from __future__ import annotations
+
+import re
+import signal
+from typing import Any
+
+import pytest
+
+from cli import SECONDS, Cli, Done, decoded, interrupt
+from fixture_types import MakeFifo
+from processes import kill_and_wait
+from stream_kernel.config.model import Mode
+from waiting import until
+
+GROUPS = {"features": {"nodes": ["feature"], "workers": 2}, "policy": ["tally"]}
+ONE = {"g": ["work"]}
+OLD = "what was there before\n"
+
+MODES = ["inline", "process_supervisor"]
+
+
+def numbers(first: int, last: int) -> list[dict[str, Any]]:
+    return [{"n": n} for n in range(first, last + 1)]
+
+
+def seen(first: int, last: int) -> list[dict[str, Any]]:
+    return [{"n": n, "seen": n} for n in range(first, last + 1)]
+
+
+# -- refused before the first line
+
+
+def refused(cli: Cli, *arguments: str) -> str:
+    """Why the command is refused: in words, without a traceback, and with the output as it was."""
+    cli.output.write_text(OLD, encoding="utf-8")
+    cli.errors.write_text(OLD, encoding="utf-8")
+    if not cli.input.exists():
+        cli.lines(numbers(1, 3))
+    done = cli.run("run", "--input", str(cli.input), "--output", str(cli.output), "--errors", str(cli.errors), *arguments)
+    assert (done.code, done.out) == (2, b"")
+    assert "Traceback" not in done.err and "hunter2" not in done.err
+    assert [cli.output.read_text(encoding="utf-8"), cli.errors.read_text(encoding="utf-8")] == [OLD, OLD]
+    return done.err
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_circle_through_a_stateful_group_is_refused(cli: Cli, mode: Mode) -> None:
+    config = cli.config({"one": ["forth"], "other": ["back"]}, source="forth")
+    assert refused(cli, config, "--mode", mode).startswith("stream-kernel: group 'one' is stateful and lies on a circle with other: ")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_stateful_group_with_several_workers_is_refused(cli: Cli, mode: Mode) -> None:
+    message = refused(cli, cli.config(GROUPS, source="feature"), "--mode", mode, "--workers", "policy=2")
+    assert re.match(r"stream-kernel: group 'policy': .*tally.* stateful", message), message
+
+
+def test_a_configuration_without_a_source_is_refused(cli: Cli) -> None:
+    assert refused(cli, cli.config(ONE, source=None)) == (
+        "stream-kernel: source: is missing: a run feeds its lines to the node [source] target\n"
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_started_script_as_a_module_is_refused(cli: Cli, mode: Mode) -> None:
+    message = refused(cli, cli.config(ONE, source="work", modules=["__main__"]), "--mode", mode)
+    assert message == "stream-kernel: discovery_modules: '__main__' would be the command line itself: name the module\n"
+
+
+@pytest.mark.parametrize(
+    ("workers", "message"),
+    [
+        ("nobody=2", "there is no group 'nobody' (there are: g)"),
+        ("g=0", "group 'g': workers must be from 1 to 1024, not 0"),
+        ("g", "--workers g: write GROUP=N, for example --workers execution.features=3"),
+        ("g=many", "--workers g=many: write GROUP=N, for example --workers execution.features=3"),
+    ],
+)
+def test_numbers_of_workers_that_make_no_sense_are_refused(cli: Cli, workers: str, message: str) -> None:
+    assert refused(cli, cli.config(ONE, source="work"), "--workers", workers) == f"stream-kernel: {message}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[process_groups]\n", "run.toml"),
+        ("[[process_groups]]\nname = 'g'\nnodes = ['work']\nworker = 2\n", "process_groups[0].worker"),
+        ("discovery_modules = ['run_nodes']\n", "process_groups"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused_by_its_name_and_key(cli: Cli, text: str, message: str) -> None:
+    path = cli.folder / "run.toml"
+    path.write_text(text, encoding="utf-8")
+    said = refused(cli, str(path))
+    assert str(path) in said and message in said
+    assert said.startswith("stream-kernel: ")
+
+
+def test_a_configuration_that_is_not_there_is_refused(cli: Cli) -> None:
+    assert str(cli.folder / "nothing.toml") in refused(cli, str(cli.folder / "nothing.toml"))
+    assert refused(cli, "example:nothing").startswith("stream-kernel: there is no example:nothing (there are: example:fund_load/baseline, ")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_module_that_cannot_be_imported_is_named(cli: Cli, mode: Mode) -> None:
+    message = refused(cli, cli.config(ONE, source="work", modules=["no_such_module"]), "--mode", mode)
+    assert message.startswith("stream-kernel: group 'g': ") and "no_such_module" in message
+    assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_node_that_cannot_be_built_is_named(cli: Cli, mode: Mode) -> None:
+    message = refused(cli, cli.config({"g": ["broken"]}, source="broken"), "--mode", mode)
+    assert message.startswith("stream-kernel: group 'g': ") and "'broken'" in message and "ValueError" in message
+    assert message.count("\n") == 1
+
+
+def test_a_node_that_is_not_there_is_named(cli: Cli) -> None:
+    message = refused(cli, cli.config({"g": ["work", "nobody"]}, source="work"))
+    assert message.startswith("stream-kernel: group 'g': ") and "'nobody'" in message
+
+
+def test_an_input_that_cannot_be_read_is_named(cli: Cli) -> None:
+    config = cli.config(ONE, source="work")
+    assert refused(cli, config, "--input", "nothing.jsonl") == ("stream-kernel: nothing.jsonl: cannot be read: No such file or directory\n")
+    assert refused(cli, config, "--input", "/tmp") == "stream-kernel: /tmp: cannot be read: it is a directory\n"
+
+
+def test_an_output_that_cannot_be_written_is_named(cli: Cli) -> None:
+    config = cli.config(ONE, source="work")
+    assert refused(cli, config, "--output", "nowhere/out") == "stream-kernel: nowhere/out: cannot be written: No such file or directory\n"
+    assert refused(cli, config, "--errors", "/tmp").startswith("stream-kernel: /tmp: cannot be written: ")
+
+
+def test_one_file_for_two_streams_is_refused_however_it_is_named(cli: Cli) -> None:
+    config = cli.config(ONE, source="work")
+    link = cli.folder / "link"
+    link.symlink_to(cli.lines(numbers(1, 3)))
+    assert refused(cli, config, "--output", str(link)).endswith("are the same file: name different ones\n")
+    assert refused(cli, config, "--errors", str(cli.output)).endswith("are the same file: name different ones\n")
+    assert decoded(cli.input.read_bytes()) == numbers(1, 3)
+
+
+def test_a_debugger_without_a_terminal_of_its_own_is_refused(cli: Cli) -> None:
+    config = cli.config(ONE, source="work")
+    assert refused(cli, config, "--pdb") == "stream-kernel: --pdb needs --mode inline: a worker has no terminal\n"
+    assert refused(cli, config, "--pdb", "--mode", "inline_wire").startswith("stream-kernel: --pdb needs --mode inline: ")
+    assert refused(cli, config, "--pdb", "--mode", "inline", "--input", "-") == (
+        "stream-kernel: --pdb needs --input FILE: the debugger reads its commands from standard input\n"
+    )
+
+
+def test_a_name_that_was_not_declared_stops_the_run_at_its_line(cli: Cli) -> None:
+    done = cli.run_lines(cli.config({"features": ["stray"], "policy": ["tally"]}, source="stray"), numbers(1, 3), "--summary", "none")
+    assert done.code == 1
+    assert done.err.startswith("stream-kernel: stopped at line 1: remote handoff failed for group 'features'\n  why: ")
+    assert "sends_to" in done.err and "Traceback" not in done.err
+    assert cli.outputs() == []
+
+
+# -- lines that fail
+
+
+@pytest.mark.parametrize("batch_size", ["1", "7", "1000"])
+def test_a_node_that_raises_stops_the_run_at_its_line_whatever_the_batch(cli: Cli, batch_size: str) -> None:
+    records = [*numbers(1, 29), {"n": 30, "feature": {"do": "raise"}}, *numbers(31, 50)]
+    done = cli.run_lines(cli.config(GROUPS, source="feature"), records, "--batch-size", batch_size, "--summary", "none")
+    assert done.code == 1
+    assert done.err == (
+        "stream-kernel: stopped at line 30: remote handoff failed for group 'features'\n"
+        "  why: node 'feature' raised ValueError\n"
+        "  did it run: executed\n"
+        f"  complete: lines 1 to 29 (29 outputs in {cli.output})\n"
+    )
+    assert cli.outputs() == seen(1, 29)
+
+
+@pytest.mark.parametrize(("mode", "batch_size"), [("inline", "1000"), ("process_supervisor", "1"), ("process_supervisor", "1000")])
+def test_under_collect_exactly_the_failing_line_is_in_the_errors_file(cli: Cli, mode: Mode, batch_size: str) -> None:
+    records = [*numbers(1, 9), {"n": 10, "feature": {"do": "raise"}}, *numbers(11, 20)]
+    arguments = ("--batch-size", batch_size, "--mode", mode, "--on-error", "collect", "--errors", str(cli.errors))
+    done = cli.run_lines(cli.config(GROUPS, source="feature"), records, *arguments)
+    assert done.code == 6
+    assert cli.outputs() == [*seen(1, 9), *({"n": n, "seen": n - 1} for n in range(11, 21))]
+    assert cli.failures() == [
+        {
+            "line": 10,
+            "category": "execution",
+            "delivery": "executed",
+            "group": "features",
+            "node": "feature",
+            "message": "remote handoff failed for group 'features'",
+            "reason": "node 'feature' raised ValueError",
+        }
+    ]
+
+
+def test_under_collect_failures_are_on_standard_error_unless_a_file_is_named(cli: Cli) -> None:
+    records = [{"n": 1, "work": {"do": "raise"}}, {"n": 2}]
+    done = cli.run_lines(cli.config(ONE, source="work"), records, "--mode", "inline", "--on-error", "collect", "--summary", "none")
+    assert done.code == 6
+    assert done.err.startswith('{"line":1,"category":"execution",')
+    assert done.err.count("\n") == 1
+
+
+# -- workers that are lost
+
+
+def dies(n: int, node: str) -> dict[str, Any]:
+    return {"n": n, node: {"do": "die"}}
+
+
+def test_a_worker_that_dies_stops_the_run_with_what_was_complete_before_its_batch(cli: Cli) -> None:
+    records = [*numbers(1, 34), dies(35, "feature"), *numbers(36, 100)]
+    done = cli.run_lines(cli.config(GROUPS, source="feature"), records, "--batch-size", "10", "--summary", "none")
+    assert done.code == 3
+    assert done.err == (
+        "stream-kernel: stopped at line 31: remote handoff transport failed for group 'features'\n"
+        "  why: killed by SIGKILL\n"
+        "  did it run: maybe_executed\n"
+        f"  complete: lines 1 to 30 (30 outputs in {cli.output})\n"
+    )
+    assert cli.outputs() == seen(1, 30)
+
+
+def test_a_worker_that_is_killed_from_outside_stops_the_run_in_the_same_way(cli: Cli, make_fifo: MakeFifo) -> None:
+    started, release = make_fifo("started"), make_fifo("release")
+    held = {"n": 25, "feature": {"started": started.path, "release": release.path}}
+    cli.lines([*numbers(1, 24), held, *numbers(26, 60)])
+    config = cli.config(GROUPS, source="feature")
+    arguments = ("--input", str(cli.input), "--output", str(cli.output), "--batch-size", "10", "--summary", "none")
+    with cli.start("run", config, *arguments) as process:
+        kill_and_wait(int(started.wait()))
+        err = process.communicate(timeout=SECONDS)[1].decode()
+    assert process.returncode == 3
+    assert err.startswith("stream-kernel: stopped at line 21: remote handoff transport failed for group 'features'\n")
+    assert "SIGKILL" in err
+    assert err.endswith(f"  complete: lines 1 to 20 (20 outputs in {cli.output})\n")
+    assert cli.outputs() == seen(1, 20)
+
+
+def test_under_collect_a_worker_that_dies_costs_the_lines_of_its_command(cli: Cli) -> None:
+    records = [*numbers(1, 14), dies(15, "work"), *numbers(16, 40)]
+    arguments = ("--batch-size", "10", "--on-error", "collect", "--errors", str(cli.errors), "--summary", "none")
+    done = cli.run_lines(cli.config(ONE, source="work"), records, *arguments)
+    assert (done.code, done.err) == (6, "")
+    assert cli.outputs() == [*numbers(1, 10), *numbers(21, 40)]
+    assert [failure["line"] for failure in cli.failures()] == list(range(11, 21))
+    for failure in cli.failures():
+        assert (failure["category"], failure["delivery"], failure["group"]) == ("transport", "maybe_executed", "g")
+        assert failure["message"] == "remote handoff transport failed for group 'g'"
+        assert failure["reason"] == "killed by SIGKILL"
+        assert "node" in failure
+
+
+@pytest.mark.parametrize("on_error", ["raise", "collect"])
+def test_a_stateful_group_that_loses_its_worker_ends_the_run_in_both_policies(cli: Cli, on_error: str) -> None:
+    records = [*numbers(1, 34), dies(35, "tally"), *numbers(36, 100)]
+    config = cli.config(GROUPS, source="feature")
+    done = cli.run_lines(config, records, "--batch-size", "10", "--on-error", on_error, "--errors", str(cli.errors), "--summary", "none")
+    assert done.code == 5
+    assert done.err == (
+        "stream-kernel: stopped at line 31: the stateful group 'policy' lost its worker, and its state with it: run again from line 1\n"
+        "  why: killed by SIGKILL\n"
+        "  did it run: maybe_executed\n"
+        f"  complete: lines 1 to 30 (30 outputs in {cli.output})\n"
+    )
+    assert cli.outputs() == seen(1, 30)
+
+
+def test_a_group_that_dies_too_often_ends_a_run_that_collects(cli: Cli) -> None:
+    arguments = ("--batch-size", "1", "--on-error", "collect", "--errors", str(cli.errors), "--summary", "none")
+    done = cli.run_lines(cli.config(ONE, source="work"), [dies(n, "work") for n in range(1, 101)], *arguments)
+    assert done.code == 3
+    assert "stopped at line " in done.err and "complete: " in done.err
+    assert [failure["line"] for failure in cli.failures()] == list(range(1, len(cli.failures()) + 1))
+    assert len(cli.failures()) < 20
+
+
+# -- deadlines
+
+
+def hangs(n: int, node: str) -> dict[str, Any]:
+    return {"n": n, node: {"do": "hang"}}
+
+
+@pytest.mark.parametrize(
+    ("node", "code", "first_line"),
+    [
+        ("feature", 4, "stopped at line 6: remote handoff timed out for group 'features'\n"),
+        ("tally", 5, "stopped at line 6: the stateful group 'policy' lost its worker, and its state with it: run again from line 1\n"),
+    ],
+)
+def test_a_deadline_that_passes_in_a_node_stops_the_run(cli: Cli, node: str, code: int, first_line: str) -> None:
+    config = cli.config(GROUPS, source="feature", timeout=1)
+    done = cli.run_lines(config, [*numbers(1, 7), hangs(8, node), *numbers(9, 20)], "--batch-size", "5", "--summary", "none")
+    assert done.code == code
+    assert done.err.startswith(f"stream-kernel: {first_line}")
+    assert "  did it run: maybe_executed\n" in done.err
+    assert done.err.endswith(f"  complete: lines 1 to 5 (5 outputs in {cli.output})\n")
+    assert cli.outputs() == seen(1, 5)
+
+
+# -- signals
+
+
+def interrupted(cli: Cli, make_fifo: MakeFifo, number: signal.Signals, node: str) -> Done:
+    """Send a signal while line 25 is held in `node` for ever, and all before it is written."""
+    started, release = make_fifo("started"), make_fifo("release")
+    cli.lines([*numbers(1, 24), {"n": 25, node: {"started": started.path, "release": release.path}}, *numbers(26, 500)])
+    groups = {name: {"nodes": nodes, "stop_timeout_seconds": 0.3} for name, nodes in (("features", ["feature"]), ("policy", ["tally"]))}
+    config = cli.config(groups, source="feature")
+    arguments = ("--input", str(cli.input), "--output", str(cli.output), "--batch-size", "1", "--summary", "none")
+    with cli.start("run", config, *arguments) as process:
+        started.wait()
+        until(lambda: cli.output.read_bytes().count(b"\n") == 24)
+        return interrupt(process, number)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("node", ["feature", "tally"])
+def test_a_signal_ends_the_run_in_order(cli: Cli, make_fifo: MakeFifo, node: str, number: signal.Signals, code: int) -> None:
+    done = interrupted(cli, make_fifo, number, node)
+    assert done.code == code
+    assert done.err == f"stream-kernel: interrupted\n  complete: lines 1 to 24 (24 outputs in {cli.output})\n"
+    assert cli.outputs() == seen(1, 24)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_the_workers_start_ends_them_and_leaves_the_output_as_it_was(
+    cli: Cli, make_fifo: MakeFifo, number: signal.Signals, code: int
+) -> None:
+    started, release = make_fifo("started"), make_fifo("release")
+    settings = {"slow_start": {"started": started.path, "release": release.path}}
+    config = cli.config({"g": ["slow_start"]}, source="slow_start", settings=settings)
+    cli.output.write_text(OLD, encoding="utf-8")
+    with cli.start("run", config, "--input", cli.lines(numbers(1, 3)), "--output", str(cli.output)) as process:
+        started.wait()
+        done = interrupt(process, number)
+    assert (done.code, done.out) == (code, b"")
+    assert done.err == "stream-kernel: interrupted before a line was taken\n"
+    assert cli.output.read_text(encoding="utf-8") == OLD
+
+
+def test_a_signal_while_nobody_takes_the_outputs_ends_the_run(cli: Cli) -> None:
+    config = cli.config(ONE, source="work")
+    with cli.start("run", config, "--input", cli.lines(numbers(1, 50_000)), "--summary", "none", "--batch-size", "1000") as process:
+        assert process.stdout is not None
+        process.stdout.read(1)  # its first lines are out
+        done = interrupt(process, signal.SIGINT)
+    assert done.code == 130
+    assert done.err.startswith("stream-kernel: interrupted\n  complete: ")
+    assert done.out.endswith(b"}\n")
