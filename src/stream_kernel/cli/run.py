@@ -47,22 +47,29 @@ class _Streams(msgspec.Struct, frozen=True):
     errors: OpenStream | None
 
 
+class _State(msgspec.Struct):
+    """What an interruption finds."""
+
+    run: StreamRun | None = None
+    was_terminated: bool = False
+
+
 def run_lines(options: RunOptions, reporter: Reporter) -> tuple[RunSummary | None, ExitCode]:
     """Run; without a summary when it was interrupted before it took a line.
 
     Raises `ConfigurationError` and `WorkerBootstrapError`.
     """
     _refuse_what_cannot_be(options)
-    terminated: list[int] = []
+    state = _State()
     with ExitStack() as stack:
         streams = _open(options, stack)
         stack.enter_context(reporter)
         try:
-            summary = asyncio.run(_run(options, streams, reporter, terminated))
-        except (KeyboardInterrupt, asyncio.CancelledError):
-            summary = None
+            summary = asyncio.run(_run(options, streams, reporter, state))
+        except (KeyboardInterrupt, asyncio.CancelledError):  # before the run began, or once more while it is being ended
+            summary = None if state.run is None else state.run.summary("interrupted")
     if summary is None or summary.outcome == "interrupted":
-        return summary, ExitCode.TERMINATED if terminated else ExitCode.INTERRUPTED
+        return summary, ExitCode.TERMINATED if state.was_terminated else ExitCode.INTERRUPTED
     return summary, exit_code_of(summary)
 
 
@@ -87,13 +94,13 @@ def _open(options: RunOptions, stack: ExitStack) -> _Streams:
     return streams
 
 
-async def _run(options: RunOptions, streams: _Streams, reporter: Reporter, terminated: list[int]) -> RunSummary:
+async def _run(options: RunOptions, streams: _Streams, reporter: Reporter, state: _State) -> RunSummary:
     # No class is needed here: outputs are written as the JSON that they are.
     config = options.config.model_copy(update={"message_modules": ()})
     if config.bootstrap.mode == "process_supervisor":
-        _end_in_order_on_sigterm(terminated)
+        _end_in_order_on_sigterm(state)
     async with AsyncBoundarySupervisor(config, on_node_exception=_debug if options.debug else None) as supervisor:
-        run = _stream_run(options, supervisor, streams)
+        run = state.run = _stream_run(options, supervisor, streams)
         reporter.begin(config.scenario_id)
         async with _shown(run, reporter):
             try:
@@ -143,13 +150,13 @@ async def _shown(run: StreamRun, reporter: Reporter) -> AsyncIterator[None]:
         reporter.show(run.progress())
 
 
-def _end_in_order_on_sigterm(terminated: list[int]) -> None:
+def _end_in_order_on_sigterm(state: _State) -> None:
     """SIGTERM ends the run as Ctrl-C does, of which asyncio takes care: no more input, what is written is whole, workers stopped."""
     task = asyncio.current_task()
     assert task is not None
 
     def end() -> None:
-        terminated.append(signal.SIGTERM)
+        state.was_terminated = True
         task.cancel()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
