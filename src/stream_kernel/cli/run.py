@@ -65,7 +65,7 @@ def run_lines(options: RunOptions, reporter: Reporter) -> tuple[RunSummary | Non
         streams = _open(options, stack)
         stack.enter_context(reporter)
         try:
-            summary = asyncio.run(_run(options, streams, reporter, state))
+            summary: RunSummary | None = asyncio.run(_run(options, streams, reporter, state))
         except (KeyboardInterrupt, asyncio.CancelledError):  # before the run began, or once more while it is being ended
             summary = None if state.run is None else state.run.summary("interrupted")
     if summary is None or summary.outcome == "interrupted":
