@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from importlib.resources import as_file, files
@@ -32,10 +33,10 @@ def parse_workers(given: list[str]) -> dict[str, int]:
     """`["GROUP=2"]` to `{"GROUP": 2}`; raises `ConfigurationError`."""
     counts: dict[str, int] = {}
     for text in given:
-        name, separator, count = text.rpartition("=")
-        if not separator or not name or not (count.isascii() and count.isdigit()):
+        match = re.fullmatch(r"(.+)=([0-9]{1,9})", text, re.DOTALL)
+        if match is None:
             raise ConfigurationError(f"--workers {text}: write GROUP=N, for example --workers execution.features=3")
-        counts[name] = int(count)
+        counts[match[1]] = int(match[2])
     return counts
 
 
