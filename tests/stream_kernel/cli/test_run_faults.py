@@ -353,3 +353,22 @@ def test_a_signal_while_nobody_takes_the_outputs_ends_the_run(cli: Cli) -> None:
     assert done.code == 130
     assert done.err.startswith("stream-kernel: interrupted\n  complete: ")
     assert done.out.endswith(b"}\n")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_second_signal_waits_for_no_node(cli: Cli, make_fifo: MakeFifo, number: signal.Signals, code: int) -> None:
+    started, release = make_fifo("started"), make_fifo("release")
+    given = cli.lines([{"n": 1}, {"n": 2, "work": {"started": started.path, "release": release.path}}])
+    config = cli.config({"g": {"nodes": ["work"], "stop_timeout_seconds": 2 * SECONDS}}, source="work")
+    arguments = ("--input", given, "--output", str(cli.output), "--batch-size", "1", "--summary", "none", "--log-level", "info")
+    with cli.start("run", config, *arguments) as process:
+        started.wait()
+        until(lambda: cli.output.read_bytes().count(b"\n") == 1)
+        process.send_signal(number)
+        assert process.stderr is not None
+        while b"worker_stopping" not in process.stderr.readline():
+            continue
+        done = interrupt(process, number)
+    assert done.code == code
+    assert done.err.endswith(f"stream-kernel: interrupted\n  complete: line 1 (1 output in {cli.output})\n")
+    assert "Traceback" not in done.err
