@@ -64,7 +64,7 @@ class BarReporter:
     def __init__(self, console: Console) -> None:
         self._bar = Bar(
             SpinnerColumn(),
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=24),
             TaskProgressColumn(),
             TextColumn("{task.fields[state]}"),
@@ -115,7 +115,7 @@ class PlainReporter:
 def _state(progress: Progress, rate: _Rate) -> str:
     done = progress.lines_complete
     parts = [
-        f"{done:,} lines",
+        _counted(done, "line"),
         f"{rate.of(done):,.0f}/s",
         f"{progress.lines_in_flight:,} in flight",
         _counted(progress.restarts, "restart"),
@@ -134,9 +134,9 @@ def show_totals(summary: RunSummary, console: Console) -> None:
     for heading in ("workers", "messages", "per s", "node s", "wire s", "queued s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for group in summary.groups:
-        table.add_row(*_group_row(group), style="bold" if console.is_terminal else "")
+        table.add_row(*map(Text, _group_row(group)), style="bold" if console.is_terminal else "")
         for node in group.nodes:
-            table.add_row(*_node_row(node))
+            table.add_row(*map(Text, _node_row(node)))
     console.print(table)
     console.print(
         Text(
