@@ -1,0 +1,293 @@
+"""What a run shows of itself, on a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import re
+import sys
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from run_summaries import failure_with, group_with, summary_with
+from stream_kernel.cli.reporter import BarReporter, PlainReporter, make_console, reporter_for, show_closing, show_totals
+from stream_kernel.execution.orchestration.run_summary import RunOutcome, RunSummary
+from stream_kernel.execution.orchestration.stream_run import Progress
+
+
+class Screen:
+    """A console, and what is on it."""
+
+    def __init__(self, *, terminal: bool = False, width: int = 160, **console: Any) -> None:
+        self.out = StringIO()
+        self.console = Console(file=self.out, highlight=False, force_terminal=terminal, width=width, _environ={}, **console)
+
+    @property
+    def text(self) -> str:
+        """Without the sequences that a terminal obeys."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.out.getvalue())
+
+    @property
+    def lines(self) -> list[str]:
+        return [line.rstrip() for line in self.text.splitlines()]
+
+
+class Tty(StringIO):
+    """A terminal, as far as anybody asks."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    """Time that passes when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("stream_kernel.cli.reporter.time", clock)
+    return clock
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What decides about terminals and colours is up to the tests."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES", "JUPYTER_COLUMNS", "COLORTERM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+
+def progress(lines: int = 0, **changes: Any) -> Progress:
+    values: dict[str, Any] = {"lines_in_flight": 0, "failures": 0, "restarts": 0, "bytes_complete": 0, "bytes_total": None}
+    return Progress(lines_complete=lines, **{**values, **changes})
+
+
+def totals(summary: RunSummary, **screen: Any) -> list[str]:
+    on = Screen(**screen)
+    show_totals(summary, on.console)
+    return on.lines
+
+
+def closing(**changes: Any) -> list[str]:
+    on = Screen(width=40)
+    show_closing(summary_with(**changes), "out.jsonl", on.console)
+    return on.text.splitlines()
+
+
+# -- which one
+
+
+@pytest.mark.parametrize(
+    ("console", "is_quiet", "kind"),
+    [
+        (Console(file=StringIO(), force_terminal=True, _environ={"TERM": "xterm"}), False, BarReporter),
+        (Console(file=StringIO(), force_terminal=True, _environ={"TERM": "xterm"}), True, PlainReporter),
+        (Console(file=StringIO(), force_terminal=True, _environ={"TERM": "dumb"}), False, PlainReporter),
+        (Console(file=StringIO(), force_terminal=False, _environ={"TERM": "xterm"}), False, PlainReporter),
+    ],
+    ids=["terminal", "terminal with something else on it", "dumb terminal", "no terminal"],
+)
+def test_a_bar_is_for_a_terminal_that_has_nothing_else_to_show(console: Console, is_quiet: bool, kind: type) -> None:
+    assert type(reporter_for(console, is_quiet=is_quiet)) is kind
+
+
+@pytest.mark.parametrize("stderr", [True, False])
+def test_without_a_terminal_the_console_is_wide_and_plain(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stderr: bool
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    console = make_console(stderr=stderr)
+    console.print("[red]" + "x" * 150 + " 1")
+    written = "x" * 150 + " 1\n"
+    assert tuple(capsys.readouterr()) == (("", written) if stderr else (written, ""))
+    assert not console.is_terminal
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize(("no_color", "is_coloured"), [(None, True), ("1", False)])
+def test_on_a_terminal_the_console_is_as_wide_as_that_and_honours_no_color(
+    monkeypatch: pytest.MonkeyPatch, stream: str, no_color: str | None, is_coloured: bool
+) -> None:
+    terminal = Tty()
+    monkeypatch.setattr(sys, stream, terminal)
+    monkeypatch.setenv("COLUMNS", "30")
+    if no_color is not None:
+        monkeypatch.setenv("NO_COLOR", no_color)
+    console = make_console(stderr=stream == "stderr")
+    console.print("[red]x[/red] 1")
+    assert console.is_terminal and console.width == 30
+    assert ("\x1b[31m" in terminal.getvalue()) is is_coloured
+    assert terminal.getvalue().endswith(" 1\n")
+
+
+# -- while it goes on
+
+
+def test_the_bar_shows_title_share_and_state(clock: Clock) -> None:
+    screen = Screen(terminal=True)
+    with BarReporter(screen.console) as reporter:
+        assert "starting" in screen.text
+        clock.now += 100  # the workers start: no part of the rate
+        reporter.begin("fund-load")
+        clock.now += 2
+        reporter.show(progress(3000, lines_in_flight=200, bytes_complete=25, bytes_total=100))
+    last = screen.lines[-1]
+    assert "fund-load" in last and " 25%" in last
+    assert last.endswith("3,000 lines, 1,500/s, 200 in flight, 0 restarts")
+
+
+def test_the_bar_has_no_share_of_an_input_without_an_end() -> None:
+    screen = Screen(terminal=True)
+    with BarReporter(screen.console) as reporter:
+        reporter.begin("stdin")
+        reporter.show(progress(1, bytes_complete=25))
+    assert "%" not in screen.lines[-1] and "1 line, " in screen.lines[-1]
+
+
+def test_the_bar_leaves_the_cursor_as_it_was() -> None:
+    screen = Screen(terminal=True)
+    with BarReporter(screen.console):
+        assert "\x1b[?25l" in screen.out.getvalue()
+    assert screen.out.getvalue().rindex("\x1b[?25h") > screen.out.getvalue().rindex("\x1b[?25l")
+
+
+def test_a_title_is_shown_as_it_is_and_never_read_as_markup() -> None:
+    screen = Screen(terminal=True)
+    with BarReporter(screen.console) as reporter:
+        reporter.begin("[red]a[/nothing]")
+    assert "[red]a[/nothing]" in screen.lines[-1]
+
+
+def test_without_a_terminal_there_is_a_line_every_ten_seconds(clock: Clock) -> None:
+    screen = Screen()
+    shown = []
+    with PlainReporter(screen.console) as reporter:
+        clock.now += 100
+        reporter.begin("fund-load")
+        for second in range(31):
+            reporter.show(progress(second * 1000, lines_in_flight=7, restarts=1))
+            shown.append(len(screen.lines))
+            clock.now += 1
+    assert [second for second in range(1, 31) if shown[second] > shown[second - 1]] == [10, 20, 30]
+    assert screen.lines[0] == "10,000 lines, 1,000/s, 7 in flight, 1 restart"
+
+
+def test_a_line_is_never_wrapped_and_never_coloured(clock: Clock) -> None:
+    screen = Screen(width=10)
+    reporter = PlainReporter(screen.console)
+    reporter.begin("t")
+    clock.now += 10
+    reporter.show(progress(failures=2))
+    assert screen.out.getvalue() == "0 lines, 0/s, 0 in flight, 0 restarts, 2 failures\n"
+
+
+def test_the_state_counts_in_words_and_has_no_rate_before_any_time_has_passed(clock: Clock) -> None:
+    screen = Screen(terminal=True)
+    with BarReporter(screen.console) as reporter:
+        reporter.begin("t")
+        reporter.show(progress(5, failures=1, restarts=1, lines_in_flight=1234))
+    assert screen.lines[-1].endswith("5 lines, 0/s, 1,234 in flight, 1 restart, 1 failure")
+
+
+# -- the table at the end
+
+
+def test_the_table_has_a_row_for_each_group_and_below_it_for_each_node() -> None:
+    assert totals(summary_with()) == [
+        "group / node  workers  messages  per s  node s  wire s  queued s",
+        "policy              2     1,500    750    1.25    0.50     12.00",
+        "  decide                  3,000  1,500    1.25",
+        "7 lines in 2.00 s, 4 a second: 5 outputs, 0 failures, 0 restarts",
+    ]
+
+
+def test_the_table_counts_in_words() -> None:
+    one = summary_with(lines_complete=1, outputs=1, failures=1, restarts=1, seconds=0.001, lines_per_second=12345.6)
+    assert totals(one)[-1] == "1 line in 0.00 s, 12,346 a second: 1 output, 1 failure, 1 restart"
+
+
+def test_on_a_terminal_the_table_has_a_rule_and_groups_stand_out() -> None:
+    screen = Screen(terminal=True, color_system="standard")
+    show_totals(summary_with(), screen.console)
+    assert "───" in screen.text
+    (row,) = [line for line in screen.out.getvalue().splitlines() if "policy" in line]
+    (below,) = [line for line in screen.out.getvalue().splitlines() if "decide" in line]
+    assert "\x1b[1m" in row and "\x1b[1m" not in below
+    plain = Screen()
+    show_totals(summary_with(), plain.console)
+    assert "\x1b" not in plain.out.getvalue() and "─" not in plain.out.getvalue()
+
+
+def test_names_in_the_table_are_shown_as_they_are() -> None:
+    node = group_with().nodes[0]
+    group = group_with(name="[bold]a", nodes=(type(node)(name="x[/red]", messages=1, per_second=1.0, node_seconds=0.0),))
+    shown = totals(summary_with(groups=(group,)))
+    assert shown[1].startswith("[bold]a ") and shown[2].startswith("  x[/red] ")
+
+
+# -- why it ended
+
+
+@pytest.mark.parametrize("outcome", ["complete", "output_closed"])
+def test_a_run_that_came_to_its_end_says_nothing_more(outcome: RunOutcome) -> None:
+    assert closing(outcome=outcome, failures=3) == []
+
+
+def test_a_run_that_a_node_stopped_says_where_why_and_what_is_complete() -> None:
+    stopped = failure_with(reason="node 'decide' raised KeyError")
+    assert closing(outcome="failed", stopped_by=stopped) == [
+        "stream-kernel: stopped at line 8: remote handoff failed for group 'policy'",
+        "  why: node 'decide' raised KeyError",
+        "  did it run: executed",
+        "  complete: lines 1 to 7 (5 outputs in out.jsonl)",
+    ]
+
+
+def test_a_reason_that_is_not_known_is_left_out() -> None:
+    shown = closing(outcome="failed", stopped_by=failure_with(category="timeout", delivery="maybe_executed"), lines_complete=1, outputs=1)
+    assert shown[1:] == ["  did it run: maybe_executed", "  complete: line 1 (1 output in out.jsonl)"]
+
+
+def test_a_line_that_was_refused_is_named_once_and_did_not_run() -> None:
+    refused = failure_with(category="input", delivery="not_executed", message="line 8 is not UTF-8: byte 3 of the line")
+    assert closing(outcome="failed", stopped_by=refused, lines_complete=0, outputs=0) == [
+        "stream-kernel: stopped at line 8 is not UTF-8: byte 3 of the line",
+        "  complete: no line (0 outputs in out.jsonl)",
+    ]
+
+
+def test_state_that_is_lost_says_to_run_again() -> None:
+    lost = failure_with(category="transport", delivery="maybe_executed", reason="the worker died")
+    assert closing(outcome="state_lost", stopped_by=lost) == [
+        "stream-kernel: stopped at line 8: the stateful group 'policy' lost its worker, and its state with it: run again from line 1",
+        "  why: the worker died",
+        "  did it run: maybe_executed",
+        "  complete: lines 1 to 7 (5 outputs in out.jsonl)",
+    ]
+
+
+def test_a_stream_that_failed_is_named() -> None:
+    assert closing(outcome="stream_failed", problem="in.txt cannot be read: Input/output error") == [
+        "stream-kernel: in.txt cannot be read: Input/output error",
+        "  complete: lines 1 to 7 (5 outputs in out.jsonl)",
+    ]
+
+
+def test_an_interrupted_run_says_what_is_complete() -> None:
+    assert closing(outcome="interrupted", lines_complete=2000) == [
+        "stream-kernel: interrupted",
+        "  complete: lines 1 to 2000 (5 outputs in out.jsonl)",
+    ]
+
+
+def test_names_in_the_closing_message_are_never_read_as_markup() -> None:
+    stopped = failure_with(message="[red]x[/nothing]", reason="[bold]y")
+    assert closing(outcome="failed", stopped_by=stopped)[:2] == ["stream-kernel: stopped at line 8: [red]x[/nothing]", "  why: [bold]y"]
