@@ -33,7 +33,7 @@ def parse_workers(given: list[str]) -> dict[str, int]:
     """`["GROUP=2"]` to `{"GROUP": 2}`; raises `ConfigurationError`."""
     counts: dict[str, int] = {}
     for text in given:
-        match = re.fullmatch(r"(.+)=([0-9]{1,9})", text, re.DOTALL)
+        match = re.fullmatch(r"(.+)=([0-9]{1,9})", text)
         if match is None:
             raise ConfigurationError(f"--workers {text}: write GROUP=N, for example --workers execution.features=3")
         counts[match[1]] = int(match[2])

@@ -134,7 +134,7 @@ def show_totals(summary: RunSummary, console: Console) -> None:
     for heading in ("workers", "messages", "per s", "node s", "wire s", "queued s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for group in summary.groups:
-        table.add_row(*map(Text, _group_row(group)), style="bold" if console.is_terminal else "")
+        table.add_row(*map(Text, _group_row(group)), style="bold")
         for node in group.nodes:
             table.add_row(*map(Text, _node_row(node)))
     console.print(table)

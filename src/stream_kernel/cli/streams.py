@@ -69,7 +69,7 @@ def _standard(stream: object, descriptor: int, name: str) -> int:
 
 def _open(path: str, flags: int, verb: str) -> OpenStream:
     try:
-        descriptor = os.open(path, flags | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(path, flags, 0o666)
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             problem = ConfigurationError(f"{path}: cannot be {verb}: it is a directory")
