@@ -146,3 +146,42 @@ def test_a_configuration_is_frozen() -> None:
 def test_what_is_no_mapping_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="must be a mapping, not list"):
         RuntimeConfig.from_mapping([])  # type: ignore[arg-type]
+
+
+# -- adapted
+
+
+def pair() -> RuntimeConfig:
+    return load(
+        process_groups=[{**GROUP, "env": {"A": "1"}}, {"name": "io", "nodes": ["read"], "workers": 2}],
+        scenario_id="mine",
+        nodes={"score": {"limit": 1}},
+        execution_ipc={"max_hops": 3},
+    )
+
+
+def test_a_configuration_with_another_mode_and_other_workers_is_otherwise_the_same() -> None:
+    config = pair()
+    adapted = config.adapted(mode="inline", workers={"io": 1024})
+    assert (adapted.bootstrap.mode, [group.workers for group in adapted.process_groups]) == ("inline", [1, 1024])
+    assert adapted.adapted(mode="process_supervisor", workers={"io": 2}) == config
+    assert (config.bootstrap.mode, [group.workers for group in config.process_groups]) == ("process_supervisor", [1, 2])
+
+
+def test_what_is_not_named_stays() -> None:
+    config = load(bootstrap={"mode": "inline_wire"})
+    assert config.adapted() == config.adapted(mode=None, workers={}) == config
+    assert config.adapted(workers={"cpu": 3}).bootstrap.mode == "inline_wire"
+
+
+@pytest.mark.parametrize("count", [0, -1, 1025])
+def test_a_number_of_workers_that_cannot_be_is_refused(count: int) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        pair().adapted(workers={"io": count})
+    assert str(caught.value) == f"group 'io': workers must be from 1 to 1024, not {count}"
+
+
+def test_workers_for_a_group_that_is_not_there_are_refused_with_the_names_of_those_that_are() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        pair().adapted(workers={"cpu": 2, "gpu": 1})
+    assert str(caught.value) == "there is no group 'gpu' (there are: cpu, io)"

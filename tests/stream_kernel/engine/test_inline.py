@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Any
 
 import pytest
 
 from fixture_types import MakeConfig
 from message_nodes import Order
-from stream_kernel import AsyncBoundarySupervisor, BoundaryTimeoutError, BoundaryTransportError
+from stream_kernel import AsyncBoundarySupervisor, BoundaryExecutionError, BoundaryTimeoutError, BoundaryTransportError
 from stream_kernel.engine.inline import CopyCodec
 from stream_kernel.errors import PayloadError
 from stream_kernel.protocol.codec import Codec
@@ -102,3 +103,41 @@ async def test_a_node_that_cannot_be_left_in_order_is_logged_and_holds_nothing_u
         assert await supervisor.call("sticky", 1) == 1
     assert [group.state for group in supervisor.snapshot().groups] == ["stopped", "stopped"]
     assert "could not be left in order" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("target", "payload", "where"),
+    [("fail_if_asked", {"fail": True}, "fail_if_asked"), ("keeper", {"n": 1, "fail": True}, "keeper"), ("raiser", "SystemExit", "raiser")],
+)
+async def test_what_a_node_raises_is_shown_with_its_frames_before_the_call_fails(
+    make_config: MakeConfig, mode: str, target: str, payload: Any, where: str
+) -> None:
+    shown: list[tuple[str, Any]] = []
+    calls: list[asyncio.Task[Any]] = []
+
+    def show(error: BaseException) -> None:
+        assert not calls[0].done()
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        assert trace is not None
+        shown.append((trace.tb_frame.f_code.co_name, trace.tb_frame.f_locals["message"]))
+
+    config = make_config({"g": ["fail_if_asked", "keeper", "raiser"]}, modules=BOTH, mode=mode)
+    async with AsyncBoundarySupervisor(config, on_node_exception=show) as supervisor:
+        calls.append(asyncio.get_running_loop().create_task(supervisor.call(target, payload)))
+        with pytest.raises(BoundaryExecutionError):
+            await calls[0]
+    assert shown == [(where, payload)]
+
+
+async def test_what_no_node_raised_is_not_shown(make_config: MakeConfig, mode: str) -> None:
+    shown: list[BaseException] = []
+    config = make_config({"g": ["waiter", "fan", "echo"]}, modules=BOTH, mode=mode)
+    async with AsyncBoundarySupervisor(config, on_node_exception=shown.append) as supervisor:
+        with pytest.raises(BoundaryTimeoutError):
+            await supervisor.call("waiter", 1, timeout_seconds=0.05)
+        with pytest.raises(BoundaryExecutionError):
+            await supervisor.call("fan", [[1, "nobody"]])
+        assert await supervisor.call("echo", 1) == {"value": 1}
+    assert shown == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -505,3 +506,114 @@ async def test_a_node_knows_how_much_time_is_left() -> None:
     scope = CallScope("", "", time.monotonic() + 60)
     await bench.runner.run_batch([bench.item("left", 0)], scope, stop_at_failure=True, take=taken.append, is_cancelled=lambda: False)
     assert isinstance(taken[0], list) and 0 < bench.values(taken[0])[0] <= 60
+
+
+# -- what nodes raise, and how long they run
+
+
+class Clock:
+    """Time that passes in nodes only."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds = 0.0
+        monkeypatch.setattr("stream_kernel.nodes.runner.perf_counter", lambda: self.seconds)
+
+    def spend(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+def timings(bench: Bench) -> list[tuple[str, int, float]]:
+    return [(one.node, one.runs, one.milliseconds) for one in bench.runner.timing]
+
+
+async def test_time_counts_for_the_node_that_spends_it_and_not_for_those_it_leads_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+
+    @node(name="maybe", consumes=[Order])
+    async def maybe(message: Order, ctx: NodeContext) -> None:
+        clock.spend(0.25)
+
+    @node(name="fan", emits=[Order])
+    def fan(message: int, ctx: NodeContext) -> list[Order]:
+        clock.spend(1)
+        return [Order(n) for n in range(message)]
+
+    bench = Bench(maybe, fan)
+    assert timings(bench) == []
+    await bench.batch(bench.item("fan", 2), bench.item("fan", 3))
+    assert timings(bench) == [("fan", 2, 2000.0), ("maybe", 5, 1250.0)]
+    await bench.batch(bench.item("maybe", {"n": 1}))
+    assert timings(bench) == [("maybe", 1, 250.0)]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_generator_runs_once_and_its_time_between_outputs_is_its_own(monkeypatch: pytest.MonkeyPatch, is_async: bool) -> None:
+    clock = Clock(monkeypatch)
+
+    @node(name="after", consumes=[Order])
+    def after(message: Order, ctx: NodeContext) -> None:
+        clock.spend(10)
+
+    @node(name="plain", emits=[Order])
+    def plain(message: int, ctx: NodeContext) -> Iterator[Order]:
+        for n in range(message):
+            clock.spend(0.5)
+            yield Order(n)
+        clock.spend(0.25)
+
+    @node(name="awaited", emits=[Order])
+    async def awaited(message: int, ctx: NodeContext) -> AsyncIterator[Order]:
+        for order in plain(message, ctx):
+            yield order
+
+    name = "awaited" if is_async else "plain"
+    bench = Bench(after, plain, awaited)
+    await bench.batch(bench.item(name, 2))
+    assert timings(bench) == [(name, 1, 1250.0), ("after", 2, 20_000.0)]
+
+
+async def test_a_run_that_ends_in_an_exception_counts_and_a_message_that_is_refused_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+
+    @node(name="raising", consumes=[Order])
+    def raising(message: Order, ctx: NodeContext) -> None:
+        clock.spend(0.125)
+        raise ValueError
+
+    bench = Bench(raising)
+    await bench.batch(bench.item("raising", {"n": 1}), bench.item("raising", "no order"))
+    assert timings(bench) == [("raising", 1, 125.0)]
+
+
+def spoiled() -> Iterator[int]:
+    yield 1
+    raise KeyError("of the generator")
+
+
+def unfinished() -> Iterator[Any]:
+    try:
+        yield {1}
+    finally:
+        raise KeyError("of its end")
+
+
+@pytest.mark.parametrize(
+    ("make", "where"),
+    [(lambda: raise_(KeyError("of the node")), "raise_"), (spoiled, "spoiled"), (unfinished, "unfinished")],
+)
+async def test_what_a_node_raises_is_shown_once_with_its_frames(make: Callable[[], Any], where: str) -> None:
+    shown: list[BaseException] = []
+    bench = Bench(giving(make))
+    bench.runner.watch_exceptions(shown.append)
+    failure = await bench.failure("give", 0)
+    (error,) = shown
+    assert type(error) is KeyError and failure.exception_type == "KeyError"
+    assert traceback.extract_tb(error.__traceback__)[-1].name == where
+
+
+async def test_what_no_node_raised_is_not_shown() -> None:
+    shown: list[BaseException] = []
+    for bench in (Bench(giving(lambda: {1})), Bench(giving(lambda: Envelope(1, target="nobody")))):
+        bench.runner.watch_exceptions(shown.append)
+        assert (await bench.failure("give", 0)).exception_type is None
+    assert shown == []

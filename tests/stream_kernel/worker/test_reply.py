@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Raw
 
+from stream_kernel.errors import NodeTiming
 from stream_kernel.protocol.columns import outputs_from_columns
 from stream_kernel.protocol.messages import ExecuteBoundaryResult
 from stream_kernel.routing.items import Emission, ItemFailure
@@ -63,3 +64,10 @@ def test_an_error_carries_what_the_failure_knows() -> None:
     assert error.failure() == failure
     assert error.message == "remote handoff failed"
     assert ReplyBuilder("c-1", 100).error(ItemFailure(0, "transport", "cancelled")).category == "transport"
+
+
+def test_the_last_part_alone_says_how_long_the_nodes_ran() -> None:
+    timing = (NodeTiming("echo", 2, 1.5), NodeTiming("many", 1, 0.25))
+    builder = ReplyBuilder("c-1", 100)
+    (part,) = builder.add([emission(0, 90), emission(1, 90)])
+    assert (part.timing, builder.last(timing).timing) == ((), timing)

@@ -11,7 +11,14 @@ from typing import Any, TypeVar, cast
 import pytest
 
 from fixture_types import Fifo, MakeConfig, MakeFifo
-from stream_kernel import AsyncBoundarySupervisor, BoundaryDispatchInput, BoundaryTransportError, UsageError
+from stream_kernel import (
+    AsyncBoundarySupervisor,
+    BoundaryDispatchInput,
+    BoundaryExecutionError,
+    BoundaryTransportError,
+    ConfigurationError,
+    UsageError,
+)
 from waiting import in_thread
 
 T = TypeVar("T")
@@ -64,6 +71,24 @@ async def test_a_map_is_an_async_iterator_in_order(make_config: MakeConfig) -> N
     async with AsyncBoundarySupervisor(make_config({"g": {"nodes": ["echo"], "workers": 2}})) as supervisor:
         outputs = [output async for output in supervisor.map("echo", range(100), batch_size=9)]
     assert outputs == [{"value": n} for n in range(100)]
+
+
+async def test_a_map_keeps_its_order_at_a_stateful_group_though_a_batch_is_overtaken(make_config: MakeConfig, make_fifo: MakeFifo) -> None:
+    config = make_config({"a": {"nodes": ["hold_and_pass", "relay_a"], "workers": 2}, "b": ["ledger"]}, modules=BOTH)
+    payload, started, release = held(make_fifo)
+    payloads = [{"path": ["ledger"], "fields": {"relay_a": {"trace_id": str(n)}}, **(payload if n == 1 else {})} for n in range(1, 6)]
+
+    async def mapped() -> list[Any]:
+        return [output async for output in supervisor.map("hold_and_pass", payloads, batch_size=1)]
+
+    async with AsyncBoundarySupervisor(config) as supervisor:
+        outputs = begin(mapped())
+        await in_thread(started.wait)
+        async with asyncio.timeout(30):
+            while sum(worker.requests for worker in supervisor.snapshot().groups[0].workers) < 2:
+                await asyncio.sleep(0.002)
+        await in_thread(release.release)
+        assert await outputs == ["1", "1 2", "1 2 3", "1 2 3 4", "1 2 3 4 5"]
 
 
 @pytest.mark.parametrize("how", ["break", "aclose", "cancel"])
@@ -222,3 +247,28 @@ async def test_another_event_loop_is_refused(make_config: MakeConfig, mode: str)
             error = await in_thread(elsewhere, work)
             assert isinstance(error, UsageError) and "another event loop" in str(error)
         assert await supervisor.call("echo", 1) == {"value": 1}
+
+
+def test_workers_raise_where_no_debugger_of_this_process_looks_in(make_config: MakeConfig) -> None:
+    with pytest.raises(ConfigurationError, match=r"on_node_exception needs bootstrap\.mode = 'inline' or 'inline_wire'"):
+        AsyncBoundarySupervisor(make_config({"g": ["echo"]}), on_node_exception=print)
+
+
+@pytest.mark.parametrize("mode", ["inline", "inline_wire", "process_supervisor"])
+async def test_reports_say_which_nodes_ran_how_often_and_how_long(make_config: MakeConfig, mode: str) -> None:
+    config = make_config({"a": ["relay_a"], "b": ["fail_if_asked"]}, modules=BOTH, mode=mode)
+    async with AsyncBoundarySupervisor(config) as supervisor:
+        inputs = [BoundaryDispatchInput({"path": ["fail_if_asked"], "n": n, "fail": n == 2}, "a", "relay_a") for n in range(3)]
+        request = supervisor.request(inputs, on_error="collect")
+        await supervisor.settle(request)
+        assert [(report.group, [(one.node, one.runs) for one in report.nodes]) for report in request.reports] == [
+            ("a", [("relay_a", 3)]),
+            ("b", [("fail_if_asked", 3)]),
+        ]
+        for report in request.reports:
+            assert report.executing_seconds is not None
+            assert 0 <= sum(one.milliseconds for one in report.nodes) / 1000 <= report.executing_seconds + 0.001
+        with pytest.raises(BoundaryExecutionError) as failed:
+            await supervisor.settle(supervisor.request(inputs))
+        # A command that fails as a whole tells nothing of its nodes.
+        assert [[(one.node, one.runs) for one in report.nodes] for report in failed.value.report.commands] == [[("relay_a", 3)], []]

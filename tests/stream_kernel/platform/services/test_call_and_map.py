@@ -127,6 +127,20 @@ def test_a_map_keeps_all_workers_of_the_group_at_work(make_config: MakeConfig, m
         assert [output["pid"] for output in outputs.result(30)] == holders
 
 
+def test_a_map_keeps_its_order_at_a_stateful_group_though_a_batch_is_overtaken(make_config: MakeConfig, make_fifo: MakeFifo) -> None:
+    config = make_config({"a": {"nodes": ["hold_and_pass", "relay_a"], "workers": 2}, "b": ["ledger"]}, modules=BOTH)
+    started, released = make_fifo("started"), make_fifo("released")
+    payloads: list[dict[str, Any]] = [{"path": ["ledger"], "fields": {"relay_a": {"trace_id": str(n)}}} for n in range(1, 6)]
+    payloads[0] |= {"started": started.path, "release": released.path}
+    with MultiprocessBootstrapSupervisor(config) as supervisor, ThreadPoolExecutor(1) as threads:
+        outputs = threads.submit(lambda: list(supervisor.map("hold_and_pass", payloads, batch_size=1)))
+        started.wait()
+        until(lambda: sum(worker.requests for worker in supervisor.snapshot().groups[0].workers) == 2)
+        assert not outputs.done()
+        released.release()
+        assert outputs.result(30) == ["1", "1 2", "1 2 3", "1 2 3 4", "1 2 3 4 5"]
+
+
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 @pytest.mark.parametrize(
     ("wrong", "kind"),
