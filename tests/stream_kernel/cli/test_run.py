@@ -110,9 +110,9 @@ def test_an_empty_input_is_a_complete_run(cli: Cli) -> None:
     assert (done.code, done.out) == (0, b"")
 
 
-def test_the_last_line_needs_no_end_and_others_may_end_in_two_characters(cli: Cli) -> None:
+def test_the_last_line_needs_no_end_and_lines_may_come_from_windows(cli: Cli) -> None:
     config = cli.config({"g": ["shout"]}, source="shout", form="text")
-    assert cli.run("run", config, "--mode", "inline", stdin=b"one\r\n\ntwo").out == b"ONE\n\nTWO\n"
+    assert cli.run("run", config, "--mode", "inline", stdin=b"\xef\xbb\xbfone\r\n\ntwo").out == b"ONE\n\nTWO\n"
 
 
 @pytest.mark.parametrize(

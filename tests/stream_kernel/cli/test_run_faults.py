@@ -316,6 +316,7 @@ def interrupted(cli: Cli, make_fifo: MakeFifo, number: signal.Signals, node: str
     with cli.start("run", config, *arguments) as process:
         started.wait()
         until(lambda: cli.output.read_bytes().count(b"\n") == 24)
+        assert len(cli.workers()) == 2
         return interrupt(process, number)
 
 

@@ -420,7 +420,7 @@ async def test_a_batch_that_passes_its_deadline_fails_and_the_others_go_on(place
 async def test_a_deadline_in_a_stateful_group_ends_the_run(place: Place, make_run_config: MakeRunConfig) -> None:
     place.given([{"n": 1}, {"n": 2, "tally": {"do": "hang"}}, {"n": 3}])
     config = make_run_config({"policy": ["tally"]}, mode="process_supervisor", source="tally")
-    summary = await place.summary(config, on_error="collect", timeout_seconds=0.5)
+    summary = await place.summary(config, on_error="collect", timeout_seconds=1)
     assert place.outputs() == [{"n": 1, "seen": 1}]
     assert (summary.outcome, summary.lines_complete) == ("state_lost", 1)
 
