@@ -133,6 +133,11 @@ class PayloadError(StreamKernelError, ValueError):
         self.path = step + self.path
         return self
 
+    @property
+    def sentence(self) -> str:
+        """The reason, with the path where it is not the value as a whole."""
+        return str(self) if self.path else self.reason
+
     def __str__(self) -> str:
         path = self.path if len(self.path) <= 120 else f"{self.path[:60]} … {self.path[-40:]}"
         return f"at ${path}: {self.reason}"

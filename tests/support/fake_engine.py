@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any, Literal
 
 import orjson
@@ -42,9 +43,6 @@ class FakeTicket:
     @property
     def payloads(self) -> list[Any]:
         return [orjson.loads(bytes(item.packed.data)) for item in self.command.items]
-
-    def hasten(self, deadline: float) -> None:
-        self.command.deadline = min(self.command.deadline, deadline)
 
     def withdraw(self, reason: str) -> None:
         if not self.taken and not self.future.done():
@@ -130,6 +128,7 @@ def boundary_call_of(
     limit: int = 1 << 20,
     deadline: float = 1e9,
     order: RunOrder | None = None,
+    limit_seconds: float = inf,
 ) -> BoundaryCall:
     """A call that has not begun; `order` is that of the run it belongs to."""
     groups = dict.fromkeys(route.group for route in engine.router.routes)
@@ -144,6 +143,7 @@ def boundary_call_of(
         max_frame_bytes=limit,
         next_id=lambda: f"c{next(ids)}",
         turn=(order or RunOrder()).turn(),
+        limit_seconds=limit_seconds,
     )
 
 

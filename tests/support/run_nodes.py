@@ -63,6 +63,13 @@ class Tally:
         return {"n": message["n"], "seen": self._seen}
 
 
+@node(name="relay", sends_to=["work"])
+def relay(message: Message, ctx: NodeContext) -> Envelope:
+    """Hand the message to `work`."""
+    _obey(message, ctx)
+    return Envelope(message, target="work")
+
+
 @node(name="stray")
 def stray(message: Message, ctx: NodeContext) -> Envelope:
     """Name a node of a stateful group without having declared it."""

@@ -15,6 +15,8 @@ def main() -> int:
         if error.name not in ("typer", "rich"):
             raise
         missing = error.name
+    except KeyboardInterrupt:
+        return 130  # as `ExitCode.INTERRUPTED`
     else:
         app()
         return 0

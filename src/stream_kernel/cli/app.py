@@ -17,7 +17,7 @@ from stream_kernel.cli.configuration import load_config, parse_workers
 from stream_kernel.cli.exit_codes import ExitCode
 from stream_kernel.cli.reporter import make_console, reporter_for, show_closing, show_totals
 from stream_kernel.cli.run import RunOptions, run_lines
-from stream_kernel.cli.streams import STANDARD
+from stream_kernel.cli.streams import STANDARD, is_standard_output
 from stream_kernel.config.model import Mode
 from stream_kernel.errors import StreamKernelError
 from stream_kernel.platform.services.request import OnError
@@ -49,6 +49,8 @@ def _one_message() -> Iterator[None]:
     except StreamKernelError as error:
         typer.echo(f"stream-kernel: {error}", err=True)
         raise typer.Exit(ExitCode.UNUSABLE) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
 def _show_version(wanted: bool) -> None:
@@ -103,8 +105,8 @@ def run(
         _log_to_stderr(log_level)
         if source == STANDARD and os.isatty(0):
             typer.echo("Reading lines from the terminal; Ctrl-D ends them.", err=True)
-        # Whatever else writes to stderr would tear the bar.
-        is_quiet = pdb or errors == STANDARD or log_level != "error" or (output == STANDARD and os.isatty(1))
+        # Whatever else writes to the terminal would tear the bar.
+        is_quiet = pdb or errors == STANDARD or log_level != "error" or (is_standard_output(output) and os.isatty(1))
         done, code = run_lines(options, reporter_for(console, is_quiet=is_quiet))
     if done is None:
         typer.echo("stream-kernel: interrupted before a line was taken", err=True)
@@ -112,8 +114,8 @@ def run(
         if summary == "table":
             show_totals(done, console)
         elif summary == "json":
-            typer.echo(msgspec.json.encode(done).decode(), err=output == STANDARD)
-        show_closing(done, "standard output" if output == STANDARD else output, console)
+            typer.echo(msgspec.json.encode(done).decode(), err=is_standard_output(output))
+        show_closing(done, "standard output" if is_standard_output(output) else output, console)
     raise typer.Exit(code)
 
 

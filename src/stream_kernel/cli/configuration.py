@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 
@@ -22,9 +23,10 @@ def load_config(reference: str, *, mode: Mode | None = None, workers: Mapping[st
 
     Modules are looked for in the working directory too, as `python -m` does.
     """
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    with suppress(FileNotFoundError):  # a folder that has been removed holds no module
+        here = os.getcwd()
+        if here not in sys.path:
+            sys.path.insert(0, here)
     config = _read_example(reference) if reference.startswith(_EXAMPLE) else RuntimeConfig.from_toml(reference)
     return config.adapted(mode=mode, workers=workers)
 

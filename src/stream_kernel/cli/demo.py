@@ -28,7 +28,7 @@ def show_demo(console: Console, *, attempts: int, keep: str | None) -> ExitCode:
     config = load_config(_EXAMPLE)
     with _folder(keep) as folder:
         taken, given = folder / "attempts.jsonl", folder / "decisions.jsonl"
-        taken.write_text("".join(f"{line}\n" for line in generate_attempts(attempts)), encoding="utf-8")
+        _write_attempts(taken, attempts)
         _say(
             console,
             f"{attempts:,} attempts to load money into an account, some of them malformed, through {len(config.process_groups)} groups",
@@ -57,6 +57,14 @@ def _folder(keep: str | None) -> Iterator[Path]:
     except OSError as error:
         raise ConfigurationError(f"--keep {keep}: {error.strerror}") from None
     yield folder
+
+
+def _write_attempts(path: Path, count: int) -> None:
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in generate_attempts(count))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _say(console: Console, *lines: str) -> None:

@@ -43,7 +43,7 @@ def make_console(*, stderr: bool) -> Console:
 
 def reporter_for(console: Console, *, is_quiet: bool) -> Reporter:
     """The bar for a terminal that can show one, unless something else speaks there; lines otherwise."""
-    is_bar = console.is_terminal and not console.is_dumb_terminal and not is_quiet
+    is_bar = console.file.isatty() and not console.is_dumb_terminal and not is_quiet  # FORCE_COLOR makes no terminal
     return BarReporter(console) if is_bar else PlainReporter(console)
 
 

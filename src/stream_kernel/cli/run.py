@@ -127,9 +127,9 @@ def _stream_run(options: RunOptions, supervisor: AsyncBoundarySupervisor, stream
         errors=None if streams.errors is None else LineSink(streams.errors.descriptor, streams.errors.name),
         timeout_seconds=MAX_TIMEOUT_SECONDS if options.debug else None,
     )
-    streams.output.empty()
+    streams.output.begin()
     if streams.errors is not None:
-        streams.errors.empty()
+        streams.errors.begin()
     return run
 
 

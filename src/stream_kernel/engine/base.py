@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from math import inf
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -56,6 +57,12 @@ class Command(msgspec.Struct):
     on_error: Literal["raise", "collect"]
     deadline: float
     items: list[InputItem]
+    limit_seconds: float = inf
+    """How long a worker may have it, within the deadline; what it waits for a worker does not count."""
+
+    def taken_at(self, now: float) -> None:
+        """A worker takes it now: it has until the deadline, or until its limit."""
+        self.deadline = min(self.deadline, now + self.limit_seconds)
 
 
 class Answer(msgspec.Struct):
@@ -88,9 +95,6 @@ class Ticket(Protocol):
 
     def withdraw(self, reason: str) -> None:
         """Settle it as not executed if no worker has taken it yet; otherwise do nothing."""
-
-    def hasten(self, deadline: float) -> None:
-        """Bring the command's deadline forward; a later one changes nothing."""
 
 
 class PayloadCodec(Protocol):

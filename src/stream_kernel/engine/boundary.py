@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable
+from math import inf
 from typing import Literal
 
 from stream_kernel.engine.base import Answer, Command, Engine, Loss, Outcome, Ticket
@@ -46,7 +47,9 @@ class BoundaryCall:
         max_frame_bytes: int,
         next_id: Callable[[], str],
         turn: Turn,
+        limit_seconds: float = inf,
     ) -> None:
+        """`limit_seconds` is how long a worker may have one command of the call, within the deadline."""
         self._engine = engine
         self._pending = prepared.steps
         self._run_id = run_id
@@ -54,22 +57,14 @@ class BoundaryCall:
         self._raises = on_error == "raise"
         self._on_error: Literal["raise", "collect"] = on_error
         self._deadline = deadline
-        self._limit = max_frame_bytes
+        self._max_frame_bytes = max_frame_bytes
+        self._limit_seconds = limit_seconds
         self._next_id = next_id
         self._turn = turn
-        self._tickets: list[Ticket] = []
-        """Those of the hop at work."""
         self._failures = list(prepared.refused)
         self._outputs: list[Output] = []
         self.reports: list[CommandReport] = []
         """What became of each command, in order of hand-over."""
-
-    def hasten(self, deadline: float) -> None:
-        """Bring the deadline of the call forward; a later one changes nothing."""
-        self._deadline = min(self._deadline, deadline)
-        for ticket in self._tickets:
-            ticket.hasten(deadline)
-        self._turn.wake()
 
     async def run(self) -> Settled:
         """Run all hops and conclude."""
@@ -116,8 +111,8 @@ class BoundaryCall:
         batches: dict[str, list[Step]] = {}
         for step in steps:
             batches.setdefault(step.group, []).append(step)
-        parts = [part for batch in batches.values() for part in _cut(batch, self._limit)]
-        tickets = self._tickets = []
+        parts = [part for batch in batches.values() for part in _cut(batch, self._max_frame_bytes)]
+        tickets: list[Ticket] = []
         for part in parts:
             ticket = self._engine.submit(self._command(part))
             tickets.append(ticket)
@@ -159,6 +154,7 @@ class BoundaryCall:
             on_error=self._on_error,
             deadline=self._deadline,
             items=[step.item for step in part],
+            limit_seconds=self._limit_seconds,
         )
 
     def _answered(self, part: list[Step], answer: Answer) -> list[tuple[Step, Emission]]:

@@ -87,18 +87,6 @@ class InlineTicket:
         self.future: asyncio.Future[Outcome] = loop.create_future()
         self.entered = loop.time()
         self.started: float | None = None
-        self._timeout: asyncio.Timeout | None = None
-
-    def within(self) -> asyncio.Timeout:
-        """What cancels the task around it at the deadline."""
-        self._timeout = asyncio.timeout_at(self.command.deadline)
-        return self._timeout
-
-    def hasten(self, deadline: float) -> None:
-        if deadline < self.command.deadline:
-            self.command.deadline = deadline
-            if self._timeout is not None and not self.future.done():
-                self._timeout.reschedule(deadline)
 
     def withdraw(self, reason: str) -> None:
         if self.started is None:
@@ -236,7 +224,7 @@ class _InlineGroup:
     async def _execute(self, ticket: InlineTicket) -> None:
         loop = asyncio.get_running_loop()
         try:
-            async with ticket.within():
+            async with asyncio.timeout_at(ticket.command.deadline):
                 # A deadline of now gives no turn, even where nobody waits.
                 await asyncio.sleep(0) if ticket.command.deadline > loop.time() else await loop.create_future()
                 await self._turn.acquire()
@@ -257,13 +245,14 @@ class _InlineGroup:
         command = ticket.command
         self.busy = ticket
         ticket.started = loop.time()
+        command.taken_at(ticket.started)
         outcomes: list[Emission | ItemFailure] = []
 
         def take(outcome: list[Emission] | ItemFailure) -> None:
             outcomes.extend(outcome if isinstance(outcome, list) else [outcome])
 
         try:
-            async with ticket.within():
+            async with asyncio.timeout_at(command.deadline):
                 failure = await self._runner.run_batch(
                     command.items,
                     CallScope(command.run_id, command.scenario_id, time.monotonic() + command.deadline - loop.time()),

@@ -96,6 +96,9 @@ class Finished(msgspec.Struct):
     root: int
     envelope: Envelope
     error: BoundaryError | BoundaryInputError | None = None
+    group: str | None = None
+    """Whose output it is; of a failure, see `error`."""
+    node: str | None = None
 
 
 def finish(settled: Iterable[Output | Failure], codec: PayloadCodec) -> list[Finished]:
@@ -129,7 +132,8 @@ def _finish_output(output: Output, codec: PayloadCodec) -> Finished:
     else:
         if emission.status is not None:
             payload = TerminalEvent(emission.status, payload, emission.error, emission.failure)
-        return Finished(output.step.root, Envelope(payload, trace_id, None, reply_to, decoded_meta, packed.tag))
+        envelope = Envelope(payload, trace_id, None, reply_to, decoded_meta, packed.tag)
+        return Finished(output.step.root, envelope, group=output.step.group, node=emission.node)
     return _finish_failure(
         Failure(
             place=output.place,

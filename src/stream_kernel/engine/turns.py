@@ -75,10 +75,6 @@ class Turn:
         """Return when an earlier call has passed or left, or at the deadline."""
         await self._order.change(deadline)
 
-    def wake(self) -> None:
-        """Let who waits for a turn look again."""
-        self._order.changed()
-
     def leave(self) -> None:
         """The call has ended."""
         self._order.remove(self)

@@ -81,3 +81,11 @@ def test_workers_that_cannot_be_read_are_told_with_an_example(text: str) -> None
     with pytest.raises(ConfigurationError) as failed:
         parse_workers([text])
     assert str(failed.value) == f"--workers {text}: write GROUP=N, for example --workers execution.features=3"
+
+
+def test_a_working_directory_that_is_gone_only_holds_no_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert load_config("example:fund_load/baseline").scenario_id == "fund-load-baseline"

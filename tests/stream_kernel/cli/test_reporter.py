@@ -88,12 +88,13 @@ def closing(**changes: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("console", "is_quiet", "kind"),
     [
-        (Console(file=StringIO(), force_terminal=True, _environ={"TERM": "xterm"}), False, BarReporter),
-        (Console(file=StringIO(), force_terminal=True, _environ={"TERM": "xterm"}), True, PlainReporter),
-        (Console(file=StringIO(), force_terminal=True, _environ={"TERM": "dumb"}), False, PlainReporter),
+        (Console(file=Tty(), _environ={"TERM": "xterm"}), False, BarReporter),
+        (Console(file=Tty(), _environ={"TERM": "xterm"}), True, PlainReporter),
+        (Console(file=Tty(), _environ={"TERM": "dumb"}), False, PlainReporter),
+        (Console(file=StringIO(), _environ={"FORCE_COLOR": "1", "TERM": "xterm"}), False, PlainReporter),
         (Console(file=StringIO(), force_terminal=False, _environ={"TERM": "xterm"}), False, PlainReporter),
     ],
-    ids=["terminal", "terminal with something else on it", "dumb terminal", "no terminal"],
+    ids=["terminal", "terminal with something else on it", "dumb terminal", "colours without a terminal", "no terminal"],
 )
 def test_a_bar_is_for_a_terminal_that_has_nothing_else_to_show(console: Console, is_quiet: bool, kind: type) -> None:
     assert type(reporter_for(console, is_quiet=is_quiet)) is kind

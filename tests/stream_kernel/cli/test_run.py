@@ -155,6 +155,7 @@ def test_a_disk_that_is_full_leaves_whole_lines(cli: Cli) -> None:
     assert done.code == 2
     assert done.err.startswith(f"stream-kernel: {cli.output} cannot be written: File too large\n")
     assert len(cli.outputs()) > 10
+    assert done.err.endswith(f"  complete: lines 1 to {len(cli.outputs())} ({len(cli.outputs())} outputs in {cli.output})\n")
     assert cli.outputs() == numbers(len(cli.outputs()))
 
 

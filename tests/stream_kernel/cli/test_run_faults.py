@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,6 +143,13 @@ def test_one_file_for_two_streams_is_refused_however_it_is_named(cli: Cli) -> No
     assert refused(cli, config, "--output", str(link)).endswith("are the same file: name different ones\n")
     assert refused(cli, config, "--errors", str(cli.output)).endswith("are the same file: name different ones\n")
     assert decoded(cli.input.read_bytes()) == numbers(1, 3)
+
+
+def test_a_run_that_is_refused_leaves_no_output_file_where_there_was_none(cli: Cli) -> None:
+    config = cli.config({"g": ["nobody"]}, source="nobody")
+    done = cli.run_lines(config, numbers(1, 3), "--errors", str(cli.errors))
+    assert done.code == 2
+    assert not cli.output.exists() and not cli.errors.exists()
 
 
 def test_a_debugger_without_a_terminal_of_its_own_is_refused(cli: Cli) -> None:
@@ -345,15 +354,27 @@ def test_a_signal_while_the_workers_start_ends_them_and_leaves_the_output_as_it_
     assert cli.output.read_text(encoding="utf-8") == OLD
 
 
-def test_a_signal_while_nobody_takes_the_outputs_ends_the_run(cli: Cli) -> None:
-    config = cli.config(ONE, source="work")
-    with cli.start("run", config, "--input", cli.lines(numbers(1, 50_000)), "--summary", "none", "--batch-size", "1000") as process:
+@pytest.mark.parametrize("length", [100, 9_000])
+def test_a_signal_while_nobody_takes_the_outputs_ends_the_run_with_a_whole_line(cli: Cli, length: int) -> None:
+    cli.input.write_bytes((b"a" * length + b"\n") * (4_000_000 // length))
+    config = cli.config({"g": ["shout"]}, source="shout", form="text")
+    with cli.start("run", config, "--input", str(cli.input), "--summary", "none", "--batch-size", "100000") as process:
         assert process.stdout is not None
-        process.stdout.read(1)  # its first lines are out
+        first = os.read(process.stdout.fileno(), 1)  # the rest of the batch does not fit into the pipe
+        done = interrupt(process, signal.SIGINT)
+    lines = (first + done.out).splitlines(keepends=True)
+    assert set(lines) == {b"A" * length + b"\n"}
+    assert done.code == 130
+    assert done.err.startswith("stream-kernel: interrupted\n  complete: line")
+    assert f"({len(lines)} output" in done.err
+
+
+def test_a_signal_while_the_script_is_imported_ends_it_quietly(cli: Cli) -> None:
+    with cli.start("run", cli.config(ONE, source="work"), "--input", cli.lines(numbers(1, 3))) as process:
+        until(lambda: b"pydantic_core" in Path(f"/proc/{process.pid}/maps").read_bytes())
         done = interrupt(process, signal.SIGINT)
     assert done.code == 130
-    assert done.err.startswith("stream-kernel: interrupted\n  complete: ")
-    assert done.out.endswith(b"}\n")
+    assert "Traceback" not in done.err
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stream_kernel import ConfigurationError
-from stream_kernel.cli.streams import STANDARD, OpenStream, open_input, open_output, refuse_same_file
+from stream_kernel.cli.streams import STANDARD, OpenStream, is_standard_output, open_input, open_output, refuse_same_file
 
 Open = Callable[[str], OpenStream]
 
@@ -40,6 +40,7 @@ def test_an_output_is_made_where_there_is_none(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
     with open_output(str(path)) as stream:
         assert stream.name == str(path)
+        stream.begin()
         os.write(stream.descriptor, b"one\n")
     assert not is_open(stream.descriptor)
     assert path.read_bytes() == b"one\n"
@@ -60,14 +61,14 @@ def test_opening_an_output_touches_nothing_and_emptying_it_drops_what_was_there(
     path.write_bytes(b"yesterday's\n")
     with open_output(str(path)) as stream:
         assert path.read_bytes() == b"yesterday's\n"
-        stream.empty()
+        stream.begin()
         os.write(stream.descriptor, b"today's\n")
     assert path.read_bytes() == b"today's\n"
 
 
 def test_an_output_that_is_no_file_has_nothing_to_drop(tmp_path: Path) -> None:
     with open_output("/dev/null") as stream:
-        stream.empty()
+        stream.begin()
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
@@ -75,7 +76,7 @@ def test_an_output_that_is_no_file_has_nothing_to_drop(tmp_path: Path) -> None:
         stack.callback(os.close, reader)
         stream = stack.enter_context(open_output(str(fifo)))
         os.write(stream.descriptor, b"held\n")
-        stream.empty()
+        stream.begin()
         assert os.read(reader, 10) == b"held\n"
 
 
@@ -88,21 +89,24 @@ def test_descriptors_are_not_handed_on_to_workers(tmp_path: Path) -> None:
     ("opened", "descriptor", "name"),
     [
         (lambda: open_input(STANDARD), 0, "standard input"),
+        (lambda: open_input("/dev/stdin"), 0, "standard input"),
+        (lambda: open_output("/dev/stdout"), 1, "standard output"),
         (lambda: open_output(STANDARD), 1, "standard output"),
         (lambda: open_output(STANDARD, standard=2), 2, "standard error"),
     ],
 )
 def test_the_standard_streams_stay_open(opened: Callable[[], OpenStream], descriptor: int, name: str) -> None:
+    before = os.fstat(descriptor)
     with opened() as stream:
-        assert (stream.descriptor, stream.name) == (descriptor, name)
-    assert is_open(descriptor)
+        assert stream.name == name and os.path.samestat(os.fstat(stream.descriptor), before)
+    assert os.path.samestat(os.fstat(descriptor), before)
 
 
 def test_a_standard_stream_keeps_what_its_file_held(tmp_path: Path) -> None:
     path = tmp_path / "log.txt"
     path.write_bytes(b"before\n")
     with path.open("ab") as log:
-        OpenStream(log.fileno(), "standard output", is_own=False).empty()
+        OpenStream(log.fileno(), "standard output", is_standard=True).begin()
     assert path.read_bytes() == b"before\n"
 
 
@@ -163,3 +167,43 @@ def test_one_file_under_any_two_names_is_refused(tmp_path: Path, kind: str) -> N
 def test_what_is_no_file_may_be_named_twice() -> None:
     with open_input("/dev/null") as source, open_output("/dev/null") as output:
         refuse_same_file(source, output)
+
+
+# -- what becomes of a new file, and of standard output
+
+
+def test_a_new_output_that_nothing_was_to_be_written_to_is_removed_again(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    with open_output(str(path)):
+        assert path.exists()
+    assert not path.exists()
+
+
+def test_an_output_that_was_there_before_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    path.write_bytes(b"yesterday's\n")
+    with open_output(str(path)):
+        pass
+    assert path.read_bytes() == b"yesterday's\n"
+
+
+def test_what_else_is_printed_while_standard_output_is_used_goes_to_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
+    with open_output("-") as stream:
+        os.write(1, b"a word of a library\n")
+        os.write(stream.descriptor, b"one\n")
+    os.write(1, b"after\n")
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("one\nafter\n", "a word of a library\n")
+
+
+@pytest.mark.parametrize(("path", "is_standard"), [("-", True), ("/dev/stdout", True), ("/dev/stderr", False), ("out.txt", False)])
+def test_standard_output_has_several_names(path: str, is_standard: bool) -> None:
+    assert is_standard_output(path) is is_standard
+
+
+def test_one_file_behind_both_standard_outputs_is_theirs(tmp_path: Path) -> None:
+    path = tmp_path / "all.log"
+    with path.open("wb") as log:
+        refuse_same_file(
+            OpenStream(log.fileno(), "standard output", is_standard=True), OpenStream(log.fileno(), "standard error", is_standard=True)
+        )

@@ -553,15 +553,11 @@ async def test_every_failure_is_a_boundary_error_with_its_particulars(open_group
     assert command.worker_id == "g#0" and command.executing_seconds is not None and command.queued_seconds >= 0
 
 
-async def test_a_deadline_brought_forward_ends_a_command_at_work_and_one_in_the_queue(open_groups: Open) -> None:
+async def test_a_limit_ends_a_command_at_work_and_does_not_count_for_one_that_waits(open_groups: Open) -> None:
     async with open_groups({"g": ["waiter"]}) as supervisor:
-        requests = [supervisor.request([Input({}, "g", "waiter")], timeout_seconds=3600, on_error="collect") for _ in range(2)]
-        calls = [asyncio.create_task(supervisor.settle(request)) for request in requests]
-        while supervisor.snapshot().groups[0].queued != 1:
-            await asyncio.sleep(0.001)
-        for request in reversed(requests):
-            request.hasten(0.05)
-            request.hasten(3600)
-        first, second = [(await call)[0].error for call in calls]
-    assert isinstance(first, BoundaryTimeoutError) and first.delivery == "maybe_executed"
-    assert isinstance(second, BoundaryTimeoutError) and second.delivery == "not_executed"
+        requests = [
+            supervisor.request([Input({}, "g", "waiter")], timeout_seconds=3600, on_error="collect", limit_seconds=0.1) for _ in range(3)
+        ]
+        outcomes = await asyncio.gather(*map(supervisor.settle, requests))
+    errors = [finished[0].error for finished in outcomes]
+    assert [(type(error), error.delivery) for error in errors if error is not None] == [(BoundaryTimeoutError, "maybe_executed")] * 3

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fake_engine import FakeEngine, FakeTicket, boundary_call_of, call_of, shown
+from fake_engine import FakeEngine, FakeTicket, call_of, shown
 from stream_kernel import BoundaryDispatchInput, BoundaryExecutionError
 from stream_kernel.engine.settlement import Settled
 from stream_kernel.engine.turns import RunOrder
@@ -151,17 +151,3 @@ async def test_calls_of_different_runs_do_not_wait_for_each_other() -> None:
     assert (await run.waiting(3))[2].payloads == [2]
     for call in (holding, other):
         call.cancel()
-
-
-async def test_a_deadline_brought_forward_ends_the_wait_for_a_turn() -> None:
-    engine, order = FakeEngine(SCORE, LEDGER, PRINT), RunOrder()
-    holding = call_of(engine, BoundaryDispatchInput(1, "features", "score"), order=order)
-    call = boundary_call_of(engine, BoundaryDispatchInput(2, "features", "score"), order=order)
-    waiting = asyncio.create_task(call.run())
-    (await engine.commands(2))[1].answer((0, 2, "ledger"))
-    await engine.commands(2)
-    call.hasten(asyncio.get_running_loop().time())
-    (await engine.commands(3))[2].lose("timeout", "not_executed")
-    with pytest.raises(TimeoutError):
-        await waiting
-    holding.cancel()

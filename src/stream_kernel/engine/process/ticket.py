@@ -47,14 +47,6 @@ class Ticket:
         self._expire = expire
         self._timer = self._loop.call_at(self.command.deadline, expire, self)
 
-    def hasten(self, deadline: float) -> None:
-        """Bring its deadline forward; a later one changes nothing."""
-        if deadline < self.command.deadline:
-            self.command.deadline = deadline
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = self._loop.call_at(deadline, self._expire, self)
-
     def disarm(self) -> None:
         """The worker owes nothing for it any more."""
         if self._timer is not None:
@@ -64,6 +56,11 @@ class Ticket:
     def taken_by(self, worker_id: str, pid: int, generation: int) -> None:
         """A worker has it: from now on node code may have run for it."""
         self._taken = self._loop.time()
+        deadline = self.command.deadline
+        self.command.taken_at(self._taken)
+        if self.command.deadline < deadline and self._timer is not None:
+            self._timer.cancel()
+            self.arm(self._expire)
         self._worker = (worker_id, pid, generation)
 
     def withdraw(self, reason: str) -> None:

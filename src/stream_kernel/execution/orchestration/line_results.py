@@ -12,7 +12,6 @@ from stream_kernel.execution.orchestration.line_source import Line
 from stream_kernel.execution.orchestration.run_summary import LineFailure
 from stream_kernel.platform.services.single import outputs_by_input, payload_of
 from stream_kernel.protocol.plain import encode_plain
-from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.text import is_utf8
 
 __all__ = ["LineResult", "results_of"]
@@ -26,27 +25,26 @@ class LineResult(msgspec.Struct, frozen=True):
     failures: list[LineFailure]
 
 
-def results_of(lines: Sequence[Line], inputs: Sequence[BoundaryDispatchInput], finished: Sequence[Finished]) -> Iterator[LineResult]:
-    """The result of each line; those without a problem were `inputs`, in their order, of the call that gave `finished`."""
-    given = enumerate(zip(inputs, outputs_by_input(finished, len(inputs)), strict=True))
+def results_of(lines: Sequence[Line], finished: Sequence[Finished]) -> Iterator[LineResult]:
+    """The result of each line; those without a problem were the inputs, in their order, of the call that gave `finished`."""
+    given = enumerate(outputs_by_input(finished, sum(line.problem is None for line in lines)))
     for line in lines:
         if line.problem is not None:
             yield LineResult(line.number, [], [_refused(line)])
         else:
-            index, (each, outputs) = next(given)
-            yield _result(line, index, each, outputs)
+            yield _result(line, *next(given))
 
 
-def _result(line: Line, index: int, given: BoundaryDispatchInput, finished: Sequence[Finished]) -> LineResult:
+def _result(line: Line, index: int, finished: Sequence[Finished]) -> LineResult:
     outputs: list[bytes] = []
     failures: list[LineFailure] = []
     for one in finished:
         try:
-            outputs.append(_encoded(payload_of(one, given)))
+            outputs.append(_encoded(payload_of(one)))
         except (BoundaryError, BoundaryInputError) as error:
             failures.append(_failure(line, index, error))
         except PayloadError as error:
-            failures.append(_unwritable(line, given, str(error) if error.path else error.reason))
+            failures.append(_unwritable(line, one, error.sentence))
     return LineResult(line.number, [] if failures else outputs, failures)
 
 
@@ -86,12 +84,12 @@ def _failure(line: Line, index: int, error: BoundaryError | BoundaryInputError) 
     )
 
 
-def _unwritable(line: Line, given: BoundaryDispatchInput, problem: str) -> LineFailure:
+def _unwritable(line: Line, output: Finished, problem: str) -> LineFailure:
     return LineFailure(
         line=line.number,
         category="execution",
         delivery="executed",
-        group=given.dispatch_group,
-        node=given.target,
+        group=output.group,
+        node=output.node,
         message=f"an output of line {line.number} cannot be written: {problem}",
     )

@@ -14,6 +14,9 @@ __all__ = ["LineSink"]
 _PIPE_BUF = 4096
 """As much as a pipe that can be written to takes at once, and in one piece."""
 
+_REST_SECONDS = 1.0
+"""How long an interrupted writer goes on to end its line."""
+
 
 class LineSink:
     """Writes lines to a descriptor, which it does not own."""
@@ -22,6 +25,8 @@ class LineSink:
         """`name` is what errors call the stream."""
         self._descriptor = descriptor
         self._name = name
+        self.lines_written = 0
+        """Whole lines that are out, also of a write that failed or was interrupted."""
         self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
@@ -40,12 +45,11 @@ class LineSink:
         if self._is_file:
             self._write_file(b"".join(line + b"\n" for line in lines))
             return
-        for piece in _pieces(lines):
-            left = piece
-            while left:
-                await self._until_writable()
-                with suppress(BlockingIOError):  # whoever shares the descriptor may have made it non-blocking, and filled it meanwhile
-                    left = left[os.write(self._descriptor, left) :]
+        for data in _pieces(lines):
+            if len(data) <= _PIPE_BUF:
+                await self._put(data)
+            else:
+                await self._put_whole(data)
 
     def _write_file(self, data: bytes) -> None:
         done = 0
@@ -53,10 +57,32 @@ class LineSink:
             while done < len(data):
                 done += os.write(self._descriptor, data[done:])
         except OSError:
-            torn = done - (data.rfind(b"\n", 0, done) + 1)
-            if torn:
-                os.ftruncate(self._descriptor, os.lseek(self._descriptor, 0, os.SEEK_CUR) - torn)
+            whole = data.rfind(b"\n", 0, done) + 1
+            if whole < done:
+                os.ftruncate(self._descriptor, os.lseek(self._descriptor, 0, os.SEEK_CUR) - (done - whole))
+            done = whole
             raise
+        finally:
+            self.lines_written += data.count(b"\n", 0, done)
+
+    async def _put(self, data: bytes) -> None:
+        done = 0
+        while done < len(data):
+            await self._until_writable()
+            with suppress(BlockingIOError):  # whoever shares the descriptor may have made it non-blocking, and filled it meanwhile
+                done += os.write(self._descriptor, memoryview(data)[done : done + _PIPE_BUF])
+        self.lines_written += data.count(b"\n")
+
+    async def _put_whole(self, data: bytes) -> None:
+        """Put a line that a pipe takes in several pieces: when that is interrupted, a reader that goes on reading gets the rest of it."""
+        putting = asyncio.create_task(self._put(data), name="stream_kernel write")
+        try:
+            await asyncio.shield(putting)
+        finally:
+            if not putting.done():
+                await asyncio.wait([putting], timeout=_REST_SECONDS)
+                putting.cancel()
+                await asyncio.gather(putting, return_exceptions=True)
 
     async def _until_writable(self) -> None:
         if self._poll.poll(0):  # also when the reader has gone: the write says so
@@ -71,16 +97,12 @@ class LineSink:
 
 
 def _pieces(lines: Sequence[bytes]) -> Iterator[bytes]:
-    """Whole lines in pieces that a pipe takes at once; only a line that is longer than that is cut."""
+    """Whole lines, as many as a pipe takes at once; a line that is longer than that comes alone."""
     piece = b""
     for line in lines:
         if piece and len(piece) + len(line) + 1 > _PIPE_BUF:
             yield piece
             piece = b""
         piece += line + b"\n"
-        if len(piece) > _PIPE_BUF:
-            for start in range(0, len(piece), _PIPE_BUF):
-                yield piece[start : start + _PIPE_BUF]
-            piece = b""
     if piece:
         yield piece

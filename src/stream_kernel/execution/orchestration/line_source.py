@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from stream_kernel.errors import PayloadError
-from stream_kernel.protocol.plain import decode_plain
+from stream_kernel.protocol.plain import decode_plain, encode_plain
 
 __all__ = ["Line", "LineFormat", "LineSource", "LineSplitter"]
 
@@ -23,6 +23,8 @@ LineFormat = Literal["text", "jsonl"]
 """What the payload of a line is: the line itself, or the JSON value that it holds."""
 
 _CHUNK_BYTES = 1 << 16
+_LONGEST_ESCAPE = 6
+"""Bytes of JSON that one byte of text may become."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -131,6 +133,7 @@ class LineSource:
 
     async def _until_readable(self) -> None:
         if self._poll.poll(0):  # always so for a file
+            await asyncio.sleep(0)  # a long line must not keep the others from the loop
             return
         loop = asyncio.get_running_loop()
         readable = loop.create_future()
@@ -159,11 +162,22 @@ class LineSource:
         if number == 1:
             raw = raw.removeprefix(_BYTE_ORDER_MARK)
         try:
-            return Line(number, self._decode(raw))
+            payload = self._decode(raw)
+            problem = self._refusal(payload, raw)
         except UnicodeDecodeError as error:
             return Line(number, None, f"is not UTF-8: byte {error.start + 1} of the line")
         except PayloadError as error:
-            return Line(number, None, error.reason)
+            return Line(number, None, error.sentence)
+        return Line(number, payload) if problem is None else Line(number, None, problem)
+
+    def _refusal(self, payload: Any, raw: bytes) -> str | None:
+        """What a boundary would refuse is refused here, so that it is in the modes that have none as well. Raises `PayloadError`."""
+        if isinstance(payload, str) and len(raw) * _LONGEST_ESCAPE <= self._max_line_bytes:
+            return None
+        size = len(encode_plain(payload))
+        if size <= self._max_line_bytes:
+            return None
+        return f"is {size} bytes long as a payload, over execution_ipc.max_frame_bytes = {self._max_line_bytes}"
 
 
 def _length(raw: bytes | int) -> int:

@@ -209,8 +209,6 @@ def _class_refusal(codec: Codec, cls: type) -> str | None:
         codec.register(cls)
     except UnsupportedType as error:
         return str(error)
-    except Exception as error:  # noqa: BLE001  annotations are evaluated here, which is user code
-        return f"its declared types cannot be read: {cause_of(error)}"
     return None
 
 

@@ -1,7 +1,7 @@
 """A run: lines through the groups of a supervisor, several batches in flight, outputs in the order of the lines.
 
 A batch is a call under `collect`, so that what becomes of a line never depends on the batch that it happens to be in. A line has all its
-outputs written, or its failures recorded. The time of a batch counts from when the batch before it is through: it must not pass its
+outputs written, or its failures recorded. A batch has its time in each group from when a worker takes it: it must not pass its
 deadline only because it waited behind others.
 """
 
@@ -17,7 +17,7 @@ import msgspec
 from stream_kernel.engine.settlement import Finished
 from stream_kernel.engine.turns import RunOrder
 from stream_kernel.errors import ConfigurationError
-from stream_kernel.execution.orchestration.line_results import results_of
+from stream_kernel.execution.orchestration.line_results import LineResult, results_of
 from stream_kernel.execution.orchestration.line_sink import LineSink
 from stream_kernel.execution.orchestration.line_source import Line, LineSource
 from stream_kernel.execution.orchestration.run_summary import LineFailure, RunOutcome, RunSummary, Totals
@@ -43,7 +43,6 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Batch(msgspec.Struct):
     lines: list[Line]
-    inputs: list[BoundaryDispatchInput]
     request: CallRequest | None
     outcome: asyncio.Future[list[Finished]]
     bytes_taken: int
@@ -73,7 +72,8 @@ class StreamRun:
         errors: LineSink | None = None,
         timeout_seconds: float | None = None,
     ) -> None:
-        """`errors` gets one JSON line for each `LineFailure`. `timeout_seconds` is the deadline of a batch, by default the configuration's.
+        """`errors` gets one JSON line for each `LineFailure`. `timeout_seconds` is how long a worker may have a batch, by default the
+        configuration's `boundary_timeout_seconds`.
 
         Raises `ConfigurationError` when the configuration has no `[source]`, or its routes cannot keep the order.
         """
@@ -155,7 +155,6 @@ class StreamRun:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
                 if self._window and self._window[0].outcome.done():
                     await self._conclude(self._window.popleft())
-                    self._start_clock()
                 if reading is not None and reading.done():
                     lines, reading = _read(reading), None
                     has_ended = not lines
@@ -172,54 +171,70 @@ class StreamRun:
         request = None
         outcome: asyncio.Future[list[Finished]] = loop.create_future()
         if inputs:
-            # Those before it may take as long each; its own clock starts when they are through.
-            timeout = min(self._timeout * (len(self._window) + 1), MAX_TIMEOUT_SECONDS)
-            request = self._supervisor.request(inputs, run_id=self._run_id, timeout_seconds=timeout, on_error="collect", order=self._order)
+            request = self._supervisor.request(
+                inputs,
+                run_id=self._run_id,
+                timeout_seconds=self._longest_wait(),
+                on_error="collect",
+                order=self._order,
+                limit_seconds=self._timeout,
+            )
             outcome = loop.create_task(self._supervisor.settle(request))
         else:
             outcome.set_result([])
-        return _Batch(lines, inputs, request, outcome, self._source.bytes_taken)
+        return _Batch(lines, request, outcome, self._source.bytes_taken)
 
-    def _start_clock(self) -> None:
-        """The first batch of the window waits for no other any more."""
-        if self._window and self._window[0].request is not None:
-            self._window[0].request.hasten(self._timeout)
+    def _longest_wait(self) -> float:
+        """When a batch is given up wherever it is: each one before it, and itself, may take its whole time in every group."""
+        groups = len(self._supervisor.config.process_groups)
+        return min(self._timeout * (len(self._window) + 1) * groups, MAX_TIMEOUT_SECONDS)
 
     async def _conclude(self, batch: _Batch) -> None:
         """Write what a batch gave, up to the line that stops the run."""
         if batch.request is not None:
             self._totals.add(batch.request.reports)
-        outputs: list[bytes] = []
+        complete: list[LineResult] = []
         failures: list[LineFailure] = []
         stop: _Stop | None = None
-        complete = self._lines_complete
-        for result in results_of(batch.lines, batch.inputs, batch.outcome.result()):
+        for result in results_of(batch.lines, batch.outcome.result()):
             failures += result.failures
             stop = self._stop_for(result.failures)
             if stop is not None:
                 break
-            outputs += result.outputs
-            complete = result.line
-        await self._write(outputs, failures)
-        self._lines_complete = complete
+            complete.append(result)
+        await self._record(failures)
+        await self._write(complete)
         if stop is not None:
             raise stop
         self._bytes_complete = batch.bytes_taken
 
-    async def _write(self, outputs: list[bytes], failures: list[LineFailure]) -> None:
+    async def _record(self, failures: list[LineFailure]) -> None:
+        self._failures += len(failures)
+        if self._errors is not None:
+            try:
+                await self._errors.write([msgspec.json.encode(failure) for failure in failures])
+            except OSError as error:
+                raise _stream_failed(error, "written") from None
+
+    async def _write(self, results: list[LineResult]) -> None:
         try:
-            await self._sink.write(outputs)
-            self._outputs += len(outputs)
+            await self._sink.write([output for result in results for output in result.outputs])
         except BrokenPipeError:
             raise _Stop("output_closed") from None
         except OSError as error:
             raise _stream_failed(error, "written") from None
-        try:
-            if self._errors is not None:
-                await self._errors.write([msgspec.json.encode(failure) for failure in failures])
-            self._failures += len(failures)
-        except OSError as error:
-            raise _stream_failed(error, "written") from None
+        finally:
+            self._count(results)
+
+    def _count(self, results: list[LineResult]) -> None:
+        """Take note of what is out, which is not all where the output failed or the run was interrupted."""
+        out = self._sink.lines_written - self._outputs
+        self._outputs += out
+        for result in results:
+            out -= len(result.outputs)
+            if out < 0:
+                return
+            self._lines_complete = result.line
 
     def _stop_for(self, failures: Sequence[LineFailure]) -> _Stop | None:
         """Why the run cannot go on after these failures of a line, or None."""

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import closing
 from importlib import import_module
+from math import inf
 from types import TracebackType
 from typing import Any
 
@@ -246,15 +247,23 @@ class AsyncBoundarySupervisor:
         timeout_seconds: float | None = None,
         on_error: OnError = "raise",
         order: RunOrder | None = None,
+        limit_seconds: float = inf,
     ) -> CallRequest:
-        """A call that has not begun; `order` is that of the run it belongs to.
+        """A call that has not begun; `order` is that of the run it belongs to, `limit_seconds` how long a worker may have a command of it.
 
         Raises `ValueError` or `TypeError` for arguments that make no call.
         """
         self._check_process()
         scenario = self.config.scenario_id if scenario_id is None else scenario_id
         return CallRequest(
-            self, inputs, run_id=run_id, scenario_id=scenario, timeout_seconds=timeout_seconds, on_error=on_error, order=order
+            self,
+            inputs,
+            run_id=run_id,
+            scenario_id=scenario,
+            timeout_seconds=timeout_seconds,
+            on_error=on_error,
+            order=order,
+            limit_seconds=limit_seconds,
         )
 
     def input_for(self, target: str, payload: Any, trace_id: str | None = None, reply_to: str | None = None) -> BoundaryDispatchInput:

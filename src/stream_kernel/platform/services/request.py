@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from math import inf
 from typing import Literal, Protocol
 
 from stream_kernel.config.model import RuntimeConfig
@@ -61,6 +62,7 @@ class CallRequest:
         timeout_seconds: float | None,
         on_error: OnError,
         order: RunOrder | None = None,
+        limit_seconds: float = inf,
     ) -> None:
         timeout = host.config.execution_ipc.boundary_timeout_seconds if timeout_seconds is None else timeout_seconds
         _check_arguments(inputs, run_id, scenario_id, timeout, on_error)
@@ -72,9 +74,9 @@ class CallRequest:
         self._deadline = time.monotonic() + timeout
         self._refusal: tuple[Category, str] | None = None
         self._prepared = Prepared([], [])
+        self._limit_seconds = limit_seconds
         self._is_ordered = order is not None
         self._turn = (order or RunOrder()).turn()
-        self._running: BoundaryCall | None = None
         self.reports: Sequence[CommandReport] = ()
         """After `run`: what became of each command."""
 
@@ -120,19 +122,13 @@ class CallRequest:
         self._check_admission()
         if self._refusal is not None:  # it has been closed while the inputs were encoded
             self.refuse(self._refusal[1])
-        call = self._running = self._call(self._loop_deadline())
+        call = self._call(self._loop_deadline())
         self.reports = call.reports
         self._host.call_entered()
         try:
             return await call.run()
         finally:
             self._host.call_left()
-
-    def hasten(self, timeout_seconds: float) -> None:
-        """From now on the call has no more time than this; on the supervisor's loop."""
-        self._deadline = min(self._deadline, time.monotonic() + timeout_seconds)
-        if self._running is not None:
-            self._running.hasten(asyncio.get_running_loop().time() + timeout_seconds)
 
     def finish(self, settled: Settled) -> list[Finished]:
         """Decode the outputs; under `raise`, one that cannot be decoded raises."""
@@ -159,6 +155,7 @@ class CallRequest:
             max_frame_bytes=self._host.config.execution_ipc.max_frame_bytes,
             next_id=self._host.next_id,
             turn=self._turn,
+            limit_seconds=self._limit_seconds,
         )
 
     def _loop_deadline(self) -> float:

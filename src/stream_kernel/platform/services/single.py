@@ -86,14 +86,16 @@ def one_payload(outputs: Sequence[Finished], given: BoundaryDispatchInput) -> An
             raise one.error
     if len(outputs) != 1:
         raise _failure(
-            given,
+            given.dispatch_group,
+            given.target,
+            given.trace_id,
             "execution",
             f"node '{given.target}' gave {len(outputs) or 'no'} outputs where exactly one is expected: use execute_boundary",
         )
-    return payload_of(outputs[0], given)
+    return payload_of(outputs[0])
 
 
-def payload_of(output: Finished, given: BoundaryDispatchInput) -> Any:
+def payload_of(output: Finished) -> Any:
     """The payload of an output; a terminal event is unwrapped. Raises the output's error."""
     if output.error is not None:
         raise output.error
@@ -102,18 +104,27 @@ def payload_of(output: Finished, given: BoundaryDispatchInput) -> Any:
         return payload
     if payload.status == "success":
         return payload.payload
-    raise _failure(given, _CATEGORY_OF_STATUS[payload.status], None, detail=payload.error, status=payload.status)
+    category = _CATEGORY_OF_STATUS[payload.status]
+    raise _failure(output.group, output.node, output.envelope.trace_id, category, None, detail=payload.error, status=payload.status)
 
 
 def _failure(
-    given: BoundaryDispatchInput, category: Category, message: str | None, *, detail: str | None = None, status: str | None = None
+    group: str | None,
+    node: str | None,
+    trace_id: str | None,
+    category: Category,
+    message: str | None,
+    *,
+    detail: str | None = None,
+    status: str | None = None,
 ) -> BoundaryError | BoundaryInputError:
-    reason = message or f"the node ended the chain with the status '{status}'"
     return boundary_error(
         category,
-        group=given.dispatch_group,
+        group=group,
         delivery="executed",
         message=message,
-        trace_ids=() if given.trace_id is None else (given.trace_id,),
-        report=FailureReport(reason=reason, node=given.target, input_index=0, detail=detail),
+        trace_ids=() if trace_id is None else (trace_id,),
+        report=FailureReport(
+            reason=message or f"the node ended the chain with the status '{status}'", node=node, input_index=0, detail=detail
+        ),
     )

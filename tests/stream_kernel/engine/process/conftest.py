@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 import pytest
 from msgspec import Raw
@@ -16,8 +17,8 @@ from stream_kernel.routing.packed import Packed
 def make_command() -> Callable[..., Command]:
     """Build a command of `count` items."""
 
-    def make(correlation_id: str = "c-1", count: int = 1, deadline: float = float("inf")) -> Command:
+    def make(correlation_id: str = "c-1", count: int = 1, deadline: float = inf, limit_seconds: float = inf) -> Command:
         items = [InputItem(Packed(Raw(b"1"), None, 1), "echo") for _ in range(count)]
-        return Command(correlation_id, "g", "r", "s", "collect", deadline, items)
+        return Command(correlation_id, "g", "r", "s", "collect", deadline, items, limit_seconds)
 
     return make

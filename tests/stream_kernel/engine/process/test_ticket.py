@@ -70,13 +70,14 @@ async def test_a_disarmed_deadline_never_comes(make_command: MakeCommand) -> Non
     assert not rung.is_set()
 
 
-async def test_a_deadline_can_be_brought_forward_and_then_comes_once(make_command: MakeCommand) -> None:
+async def test_a_limit_counts_from_when_a_worker_takes_the_command_and_comes_once(make_command: MakeCommand) -> None:
     loop = asyncio.get_running_loop()
     rung: list[Ticket] = []
-    ticket = Ticket(make_command(deadline=loop.time() + 3600), loop)
+    ticket = Ticket(make_command(deadline=loop.time() + 3600, limit_seconds=0.01), loop)
     ticket.arm(rung.append)
-    ticket.hasten(loop.time() + 0.01)
-    ticket.hasten(loop.time() + 3600)
+    await asyncio.sleep(0.03)
+    assert rung == [], "it waits, and the limit does not count yet"
+    ticket.taken_by("g#0", 7, 1)
     assert ticket.command.deadline < loop.time() + 1
     while not rung:
         await asyncio.sleep(0.001)
@@ -84,15 +85,12 @@ async def test_a_deadline_can_be_brought_forward_and_then_comes_once(make_comman
     assert rung == [ticket]
 
 
-async def test_a_deadline_that_was_disarmed_is_not_set_again(make_command: MakeCommand) -> None:
+async def test_a_limit_beyond_the_deadline_changes_nothing(make_command: MakeCommand) -> None:
     loop = asyncio.get_running_loop()
-    rung: list[Ticket] = []
-    ticket = Ticket(make_command(deadline=loop.time() + 3600), loop)
-    ticket.arm(rung.append)
-    ticket.disarm()
-    ticket.hasten(loop.time() + 0.005)
-    await asyncio.sleep(0.02)
-    assert rung == []
+    deadline = loop.time() + 60
+    ticket = Ticket(make_command(deadline=deadline, limit_seconds=3600), loop)
+    ticket.taken_by("g#0", 7, 1)
+    assert ticket.command.deadline == deadline
 
 
 async def test_times_are_split_into_queue_node_and_wire(make_command: MakeCommand) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stream_kernel import BoundaryDispatchInput, Envelope, TerminalEvent
+from stream_kernel import Envelope, TerminalEvent
 from stream_kernel.engine.settlement import Finished
 from stream_kernel.errors import Category, Delivery, FailureReport, boundary_error
 from stream_kernel.execution.orchestration.line_results import LineResult, results_of
@@ -14,12 +14,8 @@ from stream_kernel.execution.orchestration.line_source import Line
 from stream_kernel.execution.orchestration.run_summary import LineFailure
 
 
-def given(*lines: Line) -> list[BoundaryDispatchInput]:
-    return [BoundaryDispatchInput(line.payload, "entry", "parse", f"line-{line.number}") for line in lines if line.problem is None]
-
-
 def output(root: int, payload: Any) -> Finished:
-    return Finished(root, Envelope(payload))
+    return Finished(root, Envelope(payload), group="policy", node="decide")
 
 
 def failed(root: int, category: Category, delivery: Delivery, message: str | None = None, **report: Any) -> Finished:
@@ -28,7 +24,7 @@ def failed(root: int, category: Category, delivery: Delivery, message: str | Non
 
 
 def results(lines: list[Line], *finished: Finished) -> list[LineResult]:
-    return list(results_of(lines, given(*lines), finished))
+    return list(results_of(lines, finished))
 
 
 def result(*finished: Finished) -> LineResult:
@@ -101,7 +97,7 @@ def test_a_text_is_written_as_it_is_and_anything_else_as_json(payload: Any, writ
 )
 def test_an_output_that_is_no_line_is_a_failure_of_the_line(payload: Any, problem: str) -> None:
     found = failure(output(0, payload))
-    assert (found.line, found.category, found.delivery, found.group, found.node) == (7, "execution", "executed", "entry", "parse")
+    assert (found.line, found.category, found.delivery, found.group, found.node) == (7, "execution", "executed", "policy", "decide")
     assert found.message.startswith("an output of line 7 cannot be written: ") and problem in found.message
     assert found.reason is None
 
@@ -147,6 +143,6 @@ def test_an_input_that_is_refused_is_a_line_and_no_position_in_a_call(said: str,
 @pytest.mark.parametrize(("status", "category"), [("error", "execution"), ("cancelled", "execution"), ("timeout", "timeout")])
 def test_an_event_that_ends_a_chain_badly_is_a_failure_and_says_why(status: Any, category: Category) -> None:
     found = failure(output(0, TerminalEvent(status, error="no funds")))
-    assert (found.category, found.delivery, found.group, found.node) == (category, "executed", "entry", "parse")
+    assert (found.category, found.delivery, found.group, found.node) == (category, "executed", "policy", "decide")
     assert found.reason == f"the node ended the chain with the status '{status}': no funds"
     assert failure(output(0, TerminalEvent(status))).reason == f"the node ended the chain with the status '{status}'"

@@ -274,9 +274,9 @@ async def test_a_line_that_is_not_json_is_refused_and_the_others_are_not(tmp_pat
 
 @pytest.mark.parametrize("line_format", ["text", "jsonl"])
 async def test_a_line_that_is_too_long_says_how_long_it_is_and_the_others_stay(tmp_path: Path, line_format: LineFormat) -> None:
-    data = b"1\n" + b"2" * 9 + b"\n" + b"3" * 8 + b"\n" + b"4" * 200_000
+    data = b"1\n" + b"2" * 9 + b"\n" + b"3" * 6 + b"\n" + b"4" * 200_000
     found = await lines_of(tmp_path / "in.txt", data, line_format=line_format, max_line_bytes=LIMIT)
-    kept: tuple[Any, Any] = (1, 33333333) if line_format == "jsonl" else ("1", "33333333")
+    kept: tuple[Any, Any] = (1, 333333) if line_format == "jsonl" else ("1", "333333")
     assert [line.payload for line in found] == [kept[0], None, kept[1], None]
     assert [line.problem for line in found] == [
         None,
@@ -284,6 +284,28 @@ async def test_a_line_that_is_too_long_says_how_long_it_is_and_the_others_stay(t
         None,
         "is 200000 bytes long, over execution_ipc.max_frame_bytes = 8",
     ]
+
+
+@pytest.mark.parametrize(
+    ("line_format", "line", "problem"),
+    [
+        ("text", b'"' * 4, "is 10 bytes long as a payload, over execution_ipc.max_frame_bytes = 8"),
+        ("text", b"\0", None),
+        ("jsonl", b"1e-9", None),
+        ("jsonl", b"1E400", "is not JSON that can be read back"),
+        ("jsonl", b"[9e999]", "is not JSON that can be read back"),
+    ],
+)
+async def test_what_a_boundary_would_refuse_is_refused_in_every_mode(
+    tmp_path: Path, line_format: LineFormat, line: bytes, problem: str | None
+) -> None:
+    (found,) = await lines_of(tmp_path / "in.txt", line, line_format=line_format, max_line_bytes=LIMIT)
+    assert found.problem == problem
+
+
+async def test_an_integer_that_no_boundary_carries_is_refused_with_its_place(tmp_path: Path) -> None:
+    (found,) = await lines_of(tmp_path / "in.jsonl", b'{"n":1' + b"0" * 30 + b"}", line_format="jsonl", max_line_bytes=1 << 20)
+    assert found.payload is None and found.problem is not None and found.problem.startswith("at $.n: ")
 
 
 # -- ends before the end

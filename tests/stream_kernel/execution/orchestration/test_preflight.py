@@ -240,7 +240,7 @@ def test_every_class_that_cannot_travel_is_reported_once(look: Look) -> None:
     handle, wave, misspelt, opaque = (finding.message for finding in result.problems)
     assert "preflight_nodes:Handle" in handle and "Handle.file: values of type object" in handle
     assert "preflight_nodes:Wave" in wave and "complex" in wave
-    assert "preflight_nodes:Misspelt" in misspelt and "its declared types cannot be read: AttributeError" in misspelt
+    assert "preflight_nodes:Misspelt" in misspelt and "a field's type cannot be evaluated (AttributeError" in misspelt
     assert "preflight_nodes:Opaque" in opaque and "is no dataclass" in opaque
 
 

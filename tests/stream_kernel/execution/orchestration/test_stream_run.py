@@ -435,7 +435,16 @@ async def test_no_batch_passes_its_deadline_because_it_waits_behind_others(place
     assert [output["n"] for output in place.outputs()] == [1, 2, 3, 4, 5, 6]
 
 
-async def test_a_batch_has_no_more_than_its_own_time_once_those_before_it_are_through(
+async def test_no_batch_passes_its_deadline_because_later_ones_overtook_it(place: Place, make_run_config: MakeRunConfig) -> None:
+    takes = {"do": "take", "seconds": 0.6}
+    place.given([{"n": 1, "relay": {"do": "take", "seconds": 0.1}, "work": takes}, {"n": 2, "work": takes}, {"n": 3, "work": takes}])
+    groups = {"relays": {"nodes": ["relay"], "workers": 2}, "g": ["work"]}
+    summary = await place.summary(make_run_config(groups, mode="process_supervisor", source="relay"), timeout_seconds=1)
+    assert summary.stopped_by is None
+    assert place.outputs() == numbers(3)
+
+
+async def test_a_batch_has_no_more_than_its_own_time_however_many_were_before_it(
     place: Place, make_run_config: MakeRunConfig, make_fifo: MakeFifo
 ) -> None:
     first, release, last = make_fifo("first"), make_fifo("release"), make_fifo("last")

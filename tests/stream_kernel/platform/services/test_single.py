@@ -6,39 +6,37 @@ from typing import Any
 
 import pytest
 
-from stream_kernel import BoundaryDispatchInput, BoundaryExecutionError, BoundaryTimeoutError, Envelope, TerminalEvent
+from stream_kernel import BoundaryExecutionError, BoundaryTimeoutError, Envelope, TerminalEvent
 from stream_kernel.engine.settlement import Finished
 from stream_kernel.errors import boundary_error
 from stream_kernel.platform.services.single import outputs_by_input, payload_of
 
-GIVEN = BoundaryDispatchInput(1, "g", "score", "t")
-
 
 def output(payload: Any, root: int = 0) -> Finished:
-    return Finished(root, Envelope(payload))
+    return Finished(root, Envelope(payload, "t"), group="g", node="score")
 
 
 @pytest.mark.parametrize("payload", [None, 0, "text", {"status": "error"}, [TerminalEvent("error")]])
 def test_a_payload_is_what_it_is(payload: Any) -> None:
-    assert payload_of(output(payload), GIVEN) is payload
+    assert payload_of(output(payload)) is payload
 
 
 @pytest.mark.parametrize("payload", [None, 0, {"v": 1}])
 def test_an_event_that_ends_well_is_its_payload(payload: Any) -> None:
-    assert payload_of(output(TerminalEvent("success", payload)), GIVEN) == payload
+    assert payload_of(output(TerminalEvent("success", payload))) == payload
 
 
 def test_the_error_of_an_output_is_raised_as_it_is() -> None:
     error = boundary_error("transport", group="g", delivery="maybe_executed")
     with pytest.raises(ConnectionError) as failed:
-        payload_of(Finished(0, Envelope(TerminalEvent("success", 1)), error), GIVEN)
+        payload_of(Finished(0, Envelope(TerminalEvent("success", 1)), error))
     assert failed.value is error
 
 
 @pytest.mark.parametrize("status", ["error", "cancelled", "timeout"])
 def test_an_event_that_ends_badly_is_raised_with_its_error_in_the_report_alone(status: Any) -> None:
     with pytest.raises((BoundaryExecutionError, BoundaryTimeoutError)) as failed:
-        payload_of(output(TerminalEvent(status, {"v": 1}, "card 4711 refused")), GIVEN)
+        payload_of(output(TerminalEvent(status, {"v": 1}, "card 4711 refused")))
     error = failed.value
     assert isinstance(error, TimeoutError) is (status == "timeout")
     assert (error.delivery, error.group, error.trace_ids, error.report.node) == ("executed", "g", ("t",), "score")
@@ -48,7 +46,7 @@ def test_an_event_that_ends_badly_is_raised_with_its_error_in_the_report_alone(s
 
 def test_what_has_no_trace_id_names_none() -> None:
     with pytest.raises(BoundaryExecutionError) as failed:
-        payload_of(output(TerminalEvent("error")), BoundaryDispatchInput(1, "g", "score"))
+        payload_of(Finished(0, Envelope(TerminalEvent("error"))))
     assert failed.value.trace_ids == () and failed.value.report.detail is None
 
 
