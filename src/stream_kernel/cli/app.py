@@ -19,7 +19,7 @@ from stream_kernel.cli.reporter import make_console, reporter_for, show_closing,
 from stream_kernel.cli.run import RunOptions, run_lines
 from stream_kernel.cli.streams import STANDARD, is_standard_output
 from stream_kernel.config.model import Mode
-from stream_kernel.errors import StreamKernelError
+from stream_kernel.errors import StreamKernelError, WorkerBootstrapError
 from stream_kernel.platform.services.request import OnError
 
 __all__ = ["app"]
@@ -48,6 +48,8 @@ def _one_message() -> Iterator[None]:
         yield
     except StreamKernelError as error:
         typer.echo(f"stream-kernel: {error}", err=True)
+        if isinstance(error, WorkerBootstrapError) and error.detail:
+            typer.echo("  --log-level info shows what the worker said", err=True)
         raise typer.Exit(ExitCode.UNUSABLE) from None
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
@@ -129,7 +129,7 @@ def _counted(number: int, noun: str) -> str:
 
 def show_totals(summary: RunSummary, console: Console) -> None:
     """The closing table: one row a group, and below it one a node."""
-    table = Table(box=SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     table.add_column("group / node", no_wrap=True)
     for heading in ("workers", "messages", "per s", "node s", "wire s", "queued s"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -137,7 +137,9 @@ def show_totals(summary: RunSummary, console: Console) -> None:
         table.add_row(*map(Text, _group_row(group)), style="bold")
         for node in group.nodes:
             table.add_row(*map(Text, _node_row(node)))
-    console.print(table)
+    # A row that is cut says nothing: on a narrow terminal it is wrapped as any other line.
+    table.width = Measurement.get(console, console.options.update(max_width=_PLAIN_WIDTH), table).maximum
+    console.print(table, crop=False)
     console.print(
         Text(
             f"{_counted(summary.lines_complete, 'line')} in {summary.seconds:.2f} s, {summary.lines_per_second:,.0f} a second: "

@@ -243,7 +243,7 @@ class StreamRun:
             lost = failure.category == "transport" or (failure.category == "timeout" and failure.delivery == "maybe_executed")
             if failure.group in stateful and lost:
                 return _Stop("state_lost", failure)
-            if self._raises or failure.group in self._failed_groups():
+            if self._raises or (failure.category == "transport" and failure.group in self._failed_groups()):
                 return _Stop("failed", failure)
         return None
 
