@@ -366,7 +366,7 @@ def test_a_signal_while_nobody_takes_the_outputs_ends_the_run_with_a_whole_line(
     assert set(lines) == {b"A" * length + b"\n"}
     assert done.code == 130
     assert done.err.startswith("stream-kernel: interrupted\n  complete: line")
-    assert f"({len(lines)} output" in done.err
+    assert f"({len(lines):,} output" in done.err
 
 
 def test_a_signal_while_the_script_is_imported_ends_it_quietly(cli: Cli) -> None:
