@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import fcntl
 import re
 import signal
+import sys
+import termios
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -109,14 +111,12 @@ def test_a_configuration_that_is_not_there_is_refused(cli: Cli) -> None:
 def test_a_module_that_cannot_be_imported_is_named(cli: Cli, mode: Mode) -> None:
     message = refused(cli, cli.config(ONE, source="work", modules=["no_such_module"]), "--mode", mode)
     assert message.startswith("stream-kernel: group 'g': ") and "no_such_module" in message
-    assert message.count("\n") == 1
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_node_that_cannot_be_built_is_named(cli: Cli, mode: Mode) -> None:
     message = refused(cli, cli.config({"g": ["broken"]}, source="broken"), "--mode", mode)
     assert message.startswith("stream-kernel: group 'g': ") and "'broken'" in message and "ValueError" in message
-    assert message.count("\n") == 1
 
 
 def test_a_node_that_is_not_there_is_named(cli: Cli) -> None:
@@ -354,15 +354,20 @@ def test_a_signal_while_the_workers_start_ends_them_and_leaves_the_output_as_it_
     assert cli.output.read_text(encoding="utf-8") == OLD
 
 
-@pytest.mark.parametrize("length", [100, 9_000])
-def test_a_signal_while_nobody_takes_the_outputs_ends_the_run_with_a_whole_line(cli: Cli, length: int) -> None:
+def _waiting_in(pipe: IO[bytes] | None) -> int:
+    """The bytes that nobody has read."""
+    assert pipe is not None
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4), sys.byteorder)
+
+
+@pytest.mark.parametrize(("length", "full"), [(100, 64_000), (9_000, 49_000)])
+def test_a_signal_while_nobody_takes_the_outputs_ends_the_run_with_a_whole_line(cli: Cli, length: int, full: int) -> None:
     cli.input.write_bytes((b"a" * length + b"\n") * (4_000_000 // length))
     config = cli.config({"g": ["shout"]}, source="shout", form="text")
     with cli.start("run", config, "--input", str(cli.input), "--summary", "none", "--batch-size", "100000") as process:
-        assert process.stdout is not None
-        first = os.read(process.stdout.fileno(), 1)  # the rest of the batch does not fit into the pipe
+        until(lambda: _waiting_in(process.stdout) > full)  # the next line, or the rest of one, waits
         done = interrupt(process, signal.SIGINT)
-    lines = (first + done.out).splitlines(keepends=True)
+    lines = done.out.splitlines(keepends=True)
     assert set(lines) == {b"A" * length + b"\n"}
     assert done.code == 130
     assert done.err.startswith("stream-kernel: interrupted\n  complete: line")
