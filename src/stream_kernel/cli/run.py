@@ -13,7 +13,7 @@ import msgspec
 
 from stream_kernel.cli.exit_codes import ExitCode, exit_code_of
 from stream_kernel.cli.reporter import Reporter
-from stream_kernel.cli.streams import STANDARD, OpenStream, open_input, open_output, refuse_same_file
+from stream_kernel.cli.streams import STANDARD, OpenStream, is_standard_output, open_input, open_output, refuse_same_file
 from stream_kernel.config.model import RuntimeConfig
 from stream_kernel.errors import ConfigurationError
 from stream_kernel.execution.orchestration.line_sink import LineSink
@@ -79,6 +79,13 @@ def _refuse_what_cannot_be(options: RunOptions) -> None:
         raise ConfigurationError("--pdb needs --mode inline: a worker has no terminal")
     if options.debug and options.input == STANDARD:
         raise ConfigurationError("--pdb needs --input FILE: the debugger reads its commands from standard input")
+    if (
+        options.errors is not None
+        and is_standard_output(options.output)
+        and options.errors != STANDARD
+        and is_standard_output(options.errors)
+    ):
+        raise ConfigurationError("--output and --errors are both standard output: name a file for one of them")
     for group in config.process_groups:
         if "__main__" in config.modules_of(group):
             raise ConfigurationError("discovery_modules: '__main__' would be the command line itself: name the module")

@@ -6,7 +6,7 @@ import asyncio
 import os
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -534,3 +534,32 @@ async def test_a_run_that_is_cancelled_leaves_whole_lines_and_nothing_in_flight(
         assert supervisor.snapshot().active_calls == 0
         await in_thread(release.release)
     assert place.outputs() == numbers(3)
+
+
+async def test_an_ordinary_failure_before_the_loss_of_a_stateful_group_is_recorded_and_does_not_hide_the_loss(
+    place: Place, make_run_config: MakeRunConfig, pipe: tuple[int, int]
+) -> None:
+    place.given([{"n": 1}, {"n": 2, "tally": {"do": "raise"}}, {"n": 3, "tally": {"do": "die"}}])
+    config = make_run_config({"features": ["feature"], "policy": ["tally"]}, mode="process_supervisor", source="feature")
+    reader, writer = pipe
+    held = _fill(writer)
+    async with place.run(config, sink=writer, on_error="collect") as (run, supervisor):
+        running = asyncio.create_task(run.run())
+        await until(lambda: supervisor.snapshot().groups[1].state == "failed")
+        assert run.progress().lines_complete == 0, "the output of line 1 waits for its reader"
+        while held:
+            held -= len(os.read(reader, held))
+        summary = await running
+    assert os.read(reader, 100) == b'{"n":1,"seen":1}\n'
+    assert (summary.outcome, summary.lines_complete, place.failed_lines()) == ("state_lost", 2, [2, 3])
+
+
+def _fill(writer: int) -> int:
+    """Fill a pipe; gives what it took."""
+    taken = 0
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            taken += os.write(writer, b"\0" * 4096)
+    os.set_blocking(writer, True)
+    return taken
