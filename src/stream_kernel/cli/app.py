@@ -24,6 +24,8 @@ from stream_kernel.platform.services.request import OnError
 
 __all__ = ["app"]
 
+_logger = logging.getLogger("stream_kernel.cli")
+
 app = typer.Typer(
     name="stream-kernel",
     help="Runs the steps of a program in supervised worker processes.",
@@ -49,7 +51,9 @@ def _one_message() -> Iterator[None]:
     except StreamKernelError as error:
         typer.echo(f"stream-kernel: {error}", err=True)
         if isinstance(error, WorkerBootstrapError) and error.detail:
-            typer.echo("  --log-level info shows what the worker said", err=True)
+            _logger.debug("%s", error.detail)
+            if not _logger.isEnabledFor(logging.DEBUG):
+                typer.echo("  --log-level debug shows the traceback", err=True)
         raise typer.Exit(ExitCode.UNUSABLE) from None
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None

@@ -172,7 +172,7 @@ def _closing(summary: RunSummary, output: str) -> list[str]:
     failure = summary.stopped_by
     if summary.outcome in ("complete", "output_closed"):
         return []
-    complete = f"  complete: {_complete(summary)} ({_counted(summary.outputs, 'output')} in {output})"
+    complete = f"  complete: {_complete(summary)} ({summary.outputs} {'output' if summary.outputs == 1 else 'outputs'} in {output})"
     if failure is None:
         return [f"stream-kernel: {summary.problem or 'interrupted'}", complete]
     what = f"line {failure.line}: {failure.message}"

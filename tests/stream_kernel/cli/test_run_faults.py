@@ -119,6 +119,14 @@ def test_a_node_that_cannot_be_built_is_named(cli: Cli, mode: Mode) -> None:
     assert message.startswith("stream-kernel: group 'g': ") and "'broken'" in message and "ValueError" in message
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_the_traceback_of_a_start_that_failed_is_shown_on_request(cli: Cli, mode: Mode) -> None:
+    config = cli.config({"g": ["broken"]}, source="broken")
+    assert refused(cli, config, "--mode", mode).endswith("\n  --log-level debug shows the traceback\n")
+    done = cli.run("run", config, "--mode", mode, "--log-level", "debug")
+    assert "Traceback" in done.err and "--log-level" not in done.err
+
+
 def test_a_node_that_is_not_there_is_named(cli: Cli) -> None:
     message = refused(cli, cli.config({"g": ["work", "nobody"]}, source="work"))
     assert message.startswith("stream-kernel: group 'g': ") and "'nobody'" in message
