@@ -36,7 +36,8 @@ _UNUSUAL = 0.2
 _MALFORMED = 0.03
 
 _ZONES = [timezone(timedelta(minutes=minutes)) for minutes in (0, 120, -300, 330, 840, -720)]
-_PREFIXES = ("$", "$ ", "USD", "USD ", "USD$", "USD $", "USD $ ", " $", " USD$ ")
+_PREFIXES = ("", "$", "USD", "USD$")
+_SPACES = ("", "", " ", "  ", "\t", "\u00a0")
 
 _NO_TEXT: tuple[Any, ...] = (None, True, 17, 1.5, [], {}, ["17"])
 _WRONG: dict[str, tuple[Any, ...]] = {
@@ -49,7 +50,6 @@ _WRONG: dict[str, tuple[Any, ...]] = {
         "-$5.00",
         "$-5.00",
         "$1,000.00",
-        "$1 000",
         "$12.345",
         "$12.",
         "$.50",
@@ -57,6 +57,9 @@ _WRONG: dict[str, tuple[Any, ...]] = {
         "€5.00",
         "$５.00",
         "$$5",
+        "$USD5",
+        "usd5",
+        "5.00USD",
     ),
     "time": (
         *_NO_TEXT,
@@ -64,10 +67,14 @@ _WRONG: dict[str, tuple[Any, ...]] = {
         "yesterday",
         "2000-01-01",
         "2000-01-01T00:00:00",
-        "2000-01-01 00:00:00Z",
+        "2000-01-01_00:00:00Z",
+        "2000-01-01T00:00:00z",
         "2000-02-30T00:00:00Z",
-        "2000-01-01T25:00:00Z",
-        "2000-W01-1T00:00:00Z",
+        "2000-01-01T24:00:00Z",
+        "2000-01-01T00:00:60Z",
+        "2000-01-01T00:00:00+24:00",
+        "2000-001T00:00:00Z",
+        "2001-W53-1T00:00:00Z",
         "0001-01-01T00:00:00+14:00",
         "9999-12-31T23:00:00-14:00",
     ),
@@ -88,7 +95,8 @@ _WRONG_LINES = (
     '{"id":' * 5000,
 )
 _WRONG_STARTS = ("[", "{", "data: ", "\ufeff")
-_WRONG_ENDS = ("", ",}", "}}", ', "id": "17"}', ', "time": "2000-01-01T00:00:00Z"}', ', "note": NaN}', ', "note": "\\x"}')
+_DEEP, _TOO_DEEP = (f"{'[' * depth}{']' * depth}" for depth in (99, 100))
+_WRONG_ENDS = ("", ",}", "}}", ', "note": NaN}', ', "note": "\\x"}', f', "note": {_TOO_DEEP}}}')
 
 
 @dataclass(frozen=True)
@@ -163,26 +171,38 @@ def _changed(dice: _Dice, attempt: _Attempt) -> _Attempt:
 
 
 def _fields(dice: _Dice, attempt: _Attempt) -> dict[str, Any]:
-    amount, time = f"{attempt.cents // 100}.{attempt.cents % 100:02}", attempt.time
-    prefix = "$"
-    if dice.rarely(_UNUSUAL):
-        prefix = dice.pick(_PREFIXES)
-        amount = amount.removesuffix("0").removesuffix(".0") + dice.pick(("", "", " "))
-        time = time.astimezone(dice.pick(_ZONES))
+    amount = f"{attempt.cents // 100}.{attempt.cents % 100:02}"
+    unusual = dice.rarely(_UNUSUAL)
     return {
         "id": attempt.id,
         "customer_id": attempt.customer_id,
-        "load_amount": prefix + amount,
-        "time": time.isoformat().replace("+00:00", "Z"),
+        "load_amount": _unusual_amount(dice, amount) if unusual else f"${amount}",
+        "time": _unusual_time(dice, attempt.time) if unusual else f"{attempt.time:%Y-%m-%dT%H:%M:%SZ}",
     }
+
+
+def _unusual_amount(dice: _Dice, amount: str) -> str:
+    text = dice.pick(_PREFIXES) + amount.removesuffix("0").removesuffix(".0")
+    at = dice.below(len(text) + 1)
+    return text[:at] + dice.pick(_SPACES) + text[at:]
+
+
+def _unusual_time(dice: _Dice, moment: datetime) -> str:
+    time = moment.astimezone(dice.pick(_ZONES))
+    extended = time.isoformat(dice.pick(("T", "T", "t", " "))).replace("+00:00", "Z")
+    year, week, day = time.isocalendar()
+    return dice.pick(
+        (extended, extended, f"{time:%Y%m%dT%H%M%S%z}", f"{year}-W{week:02}-{day}{extended[10:]}", f"{year}W{week:02}{day}{time:T%H%M%S%z}")
+    )
 
 
 def _written(dice: _Dice, fields: dict[str, Any]) -> str:
     if not dice.rarely(_UNUSUAL):
         return json.dumps(fields, separators=(",", ":"))
     if dice.rarely(_UNUSUAL):
-        fields["note"] = dice.pick(({"id": "17"}, [1, 2.5, None], "\u00fc \ud83d\ude00"))
-    return dice.pick(("", " ", "\t")) + json.dumps(dict(reversed(fields.items())))
+        fields["note"] = dice.pick(({"id": "17"}, [1, 2.5, None], "\u00fc \ud83d\ude00", json.loads(_DEEP)))
+    given_twice = dice.pick(("", "", "", '"id": null, '))
+    return dice.pick(("", "\t", " ")) + "{" + given_twice + json.dumps(dict(reversed(fields.items()))).removeprefix("{")
 
 
 def _malformed(dice: _Dice, fields: dict[str, Any]) -> str:

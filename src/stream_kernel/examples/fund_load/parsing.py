@@ -1,31 +1,25 @@
 """From a line of text to an attempt, or to the decision that declines it. A line never raises, whatever is in it.
 
-The line comes from outside, so nothing is guessed: what JSON readers settle in silence (a name that is given twice, `NaN`) is
-malformed. Fields beyond the four are not looked at.
+JSON is what RFC 8259 says, so `NaN` is malformed; of a name that is given twice the last counts, as in `json`. Fields beyond the four are
+not looked at.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any
 
 from stream_kernel.examples.fund_load.amounts import parse_amount
 from stream_kernel.examples.fund_load.messages import Decision, LoadAttempt, Verdict
-from stream_kernel.routing.text import is_utf8
+from stream_kernel.examples.fund_load.times import parse_time
 
-__all__ = ["parse_line", "parse_time"]
+__all__ = ["parse_line"]
 
-_TIME = re.compile(
-    r"""
-    [0-9]{4} -?[0-9]{2} -?[0-9]{2}
-    T [0-9]{2} :?[0-9]{2} (?: :?[0-9]{2} (?: [.,][0-9]+ )? )?
-    (?: Z | [+-](?:[01][0-9]|2[0-3]) (?: :?[0-5][0-9] )? )
-    """,
-    re.VERBOSE,
-)
+_MAX_DEPTH = 100
+_ESCAPE = re.compile(r"\\.", re.DOTALL)
+_BRACKET = re.compile(r"[][{}]")
 
 
 def parse_line(line: str) -> LoadAttempt | Decision:
@@ -38,45 +32,37 @@ def parse_line(line: str) -> LoadAttempt | Decision:
     return LoadAttempt(identifier, customer_id, amount, time)
 
 
-def parse_time(text: str) -> datetime | None:
-    """The moment in UTC, or None for what is not one.
-
-    ISO 8601: a calendar date, `T`, a time of day to the minute or finer, and `Z` or an offset, in the extended format or the basic one
-    (without separators). Parts of a microsecond are dropped. Week and ordinal dates are not taken, and neither is what
-    `datetime.fromisoformat` takes beyond the standard.
-    """
-    if _TIME.fullmatch(text) is None:
-        return None
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError):  # no such day or time of day; outside of the years 1 to 9999 in UTC
-        return None
-
-
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
 def _text(value: object) -> str:
-    # JSON can escape half a surrogate pair, which no UTF-8 output can echo.
-    return value if isinstance(value, str) and is_utf8(value) else ""
+    if not isinstance(value, str):
+        return ""
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # JSON can escape half a surrogate pair; a payload between groups must be UTF-8 text
+        return ""
+    return value
 
 
 def _parse_object(line: str) -> dict[str, Any]:
+    if _is_too_deep(line):
+        return {}
     try:
         parsed = _DECODER.decode(line)
-    except (ValueError, RecursionError):
+    except ValueError:
         return {}
     return parsed if isinstance(parsed, dict) else {}
 
 
-def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object in which a name that is given twice has no value."""
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        given = Counter(name for name, _ in pairs)
-        fields.update((name, None) for name, times in given.items() if times > 1)
-    return fields
+def _is_too_deep(line: str) -> bool:
+    # A bound of our own: how deep the decoder can go depends on the stack of whoever calls, and on the Python version.
+    if line.count("[") + line.count("{") <= _MAX_DEPTH:
+        return False
+    outside_of_strings = "".join(_ESCAPE.sub("", line).split('"')[::2])
+    steps = (1 if bracket in "[{" else -1 for bracket in _BRACKET.findall(outside_of_strings))
+    return max(accumulate(steps, initial=0)) > _MAX_DEPTH
 
 
 def _refuse_constant(name: str) -> None:
@@ -84,4 +70,4 @@ def _refuse_constant(name: str) -> None:
 
 
 # No number is ever used; as floats they are read in bounded time, where int() refuses thousands of digits.
-_DECODER = json.JSONDecoder(object_pairs_hook=_unambiguous, parse_int=float, parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(parse_int=float, parse_constant=_refuse_constant)

@@ -4,8 +4,9 @@ An id is judged by its value, so leading zeros do not count. Ids come from outsi
 long: **a prime is always called prime**. The other way round:
 
 * below 3.3e24 the answer is proved: thirteen primes are enough for Miller-Rabin there (Sorenson and Webster, 2015);
-* up to 100 digits a composite is called prime only if it was constructed for that;
-* beyond, where the test would take too long, every number without a factor below 1,000 is called prime.
+* up to 1,000 digits a composite is called prime only if it was made for that or is of a rare form. The longer the number, the rarer such
+  a composite is and the longer each base takes, so there are fewer bases: a hundred ids of any length take less than ten seconds;
+* beyond, every number without a factor below 1,000 is called prime.
 """
 
 from __future__ import annotations
@@ -16,20 +17,21 @@ __all__ = ["is_prime"]
 
 _SMALL = [n for n in range(2, 1000) if all(n % divisor for divisor in range(2, int(n**0.5) + 1))]
 _PRODUCT = prod(_SMALL)
-_BASES = _SMALL[:20]
-_MAX_TESTED_DIGITS = 100
+_BASES_UP_TO = {200: _SMALL[:20], 400: _SMALL[:10], 600: _SMALL[:3], 1_000: _SMALL[:1]}
+"""By the number of digits."""
 _CHUNK = 500
 
 
 def is_prime(digits: str) -> bool:
     """Whether the number that these ASCII digits write is prime; see the module for very long ones."""
     significant = digits.lstrip("0")
-    if len(significant) > _MAX_TESTED_DIGITS:
+    bases = next((bases for most, bases in _BASES_UP_TO.items() if len(significant) <= most), None)
+    if bases is None:
         return gcd(_remainder(significant, _PRODUCT), _PRODUCT) == 1
     number = int(significant or "0")
     if number <= _SMALL[-1]:
         return number in _SMALL
-    return gcd(number, _PRODUCT) == 1 and all(_passes(number, base) for base in _BASES)
+    return gcd(number, _PRODUCT) == 1 and all(_passes(number, base) for base in bases)
 
 
 def _passes(number: int, base: int) -> bool:

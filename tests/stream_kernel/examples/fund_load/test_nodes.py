@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -10,8 +13,8 @@ import pytest
 
 from fund_load_runs import line, profile, run, verdicts
 from stream_kernel import ConfigurationError, NodeContext, WorkerBootstrapError
-from stream_kernel.examples.fund_load.messages import ClassifiedAttempt, Verdict
-from stream_kernel.examples.fund_load.nodes import ApplyMondayFactor, EvaluatePolicies
+from stream_kernel.examples.fund_load.messages import CanonicalAttempt, ClassifiedAttempt, LoadAttempt, Verdict, WeightedAttempt
+from stream_kernel.examples.fund_load.nodes import ApplyMondayFactor, CheckIdempotency, EvaluatePolicies, compute_time_keys
 
 ACCEPTED, MALFORMED, REPLAY, CONFLICT = Verdict.ACCEPTED, Verdict.MALFORMED, Verdict.REPLAY, Verdict.CONFLICT
 DAILY_ATTEMPTS, DAILY_AMOUNT, WEEKLY_AMOUNT = Verdict.DAILY_ATTEMPTS, Verdict.DAILY_AMOUNT, Verdict.WEEKLY_AMOUNT
@@ -43,6 +46,19 @@ def test_content_is_compared_by_what_it_means() -> None:
 
 def test_ids_are_compared_as_text() -> None:
     assert verdicts("baseline", line("4"), line("04"), line("04")) == [ACCEPTED, ACCEPTED, REPLAY]
+
+
+def test_what_is_kept_of_an_attempt_does_not_grow_with_its_fields() -> None:
+    check, day, money = CheckIdempotency(), date(2000, 1, 4), Decimal("1.00")
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            customer = f"{number}" + "7" * 100_000
+            attempt = WeightedAttempt(str(number), customer, money, datetime(2000, 1, 4, tzinfo=UTC), day, day, False, money)
+            assert isinstance(check(attempt, NodeContext()), CanonicalAttempt)
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_attempt_that_was_declined_is_known_too() -> None:
@@ -102,7 +118,23 @@ def test_the_day_is_that_of_utc() -> None:
     assert verdicts("baseline", spent, same_day, day_before, day_after) == [ACCEPTED, DAILY_AMOUNT, ACCEPTED, ACCEPTED]
 
 
-@pytest.mark.parametrize("name", ["baseline", "sanctions"])
+@pytest.fixture
+def _nine_hours_ahead(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "XXX-9")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_nine_hours_ahead")
+def test_day_and_week_are_those_of_utc_whatever_the_zone_of_the_machine() -> None:
+    assert datetime(2000, 1, 2, 23, tzinfo=UTC).astimezone().date() == date(2000, 1, 3)
+    dated = compute_time_keys(LoadAttempt("4", "7", Decimal("1.00"), datetime(2000, 1, 2, 23, tzinfo=UTC)), NodeContext())
+    assert (dated.day, dated.week) == (date(2000, 1, 2), date(1999, 12, 27))
+
+
+@both
 def test_an_amount_of_any_size_is_declined_like_any_other(name: str) -> None:
     given = [line("4", amount="$" + "9" * 5000, time=MONDAY), line("6", amount="$1", time=MONDAY)]
     assert verdicts(name, *given) == [DAILY_AMOUNT, ACCEPTED]

@@ -64,7 +64,7 @@ HOSTILE = [
     (line("x" * 200_000), "x" * 200_000, "7"),
     ('{"id": 4e999999999, "customer_id": -0, "load_amount": NaN}', "", ""),
     ('{"id": ' + "9" * 200_000 + ', "customer_id": "7"}', "", "7"),
-    ('{"id": "4", "id": "6", "customer_id": "7"}', "", "7"),
+    ('{"id": "4", "id": "6", "customer_id": "7"}', "6", "7"),
     ('{"__class__": "Decision", "id": {"$type": "str"}}', "", ""),
 ]
 
@@ -76,6 +76,13 @@ def test_a_hostile_line_is_declined_and_costs_the_lines_around_it_nothing(name: 
     declined = [{"id": identifier, "customer_id": customer, "accepted": False} for _, identifier, customer in HOSTILE]
     accepted = [{"id": identifier, "customer_id": "1", "accepted": True} for identifier in ("1", "4")]
     assert run(profile(name, mode), lines) == [accepted[0], *declined, accepted[1]]
+
+
+@pytest.mark.parametrize("mode", ["inline", "inline_wire"])
+def test_the_bound_of_nesting_is_the_same_in_every_mode(mode: Mode) -> None:
+    deepest, too_deep = (f'{line("4")[:-1]}, "note": {"[" * depth}{"]" * depth}}}' for depth in (99, 100))
+    malformed, accepted = {"id": "", "customer_id": "", "accepted": False}, {"id": "4", "customer_id": "7", "accepted": True}
+    assert run(profile("baseline", mode), [too_deep, deepest]) == [malformed, accepted]
 
 
 @both
