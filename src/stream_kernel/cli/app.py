@@ -11,15 +11,17 @@ from typing import Annotated, Literal
 
 import msgspec
 import typer
+from rich.console import Console
 
 from stream_kernel._version import __version__
 from stream_kernel.cli.configuration import load_config, parse_workers
 from stream_kernel.cli.exit_codes import ExitCode
-from stream_kernel.cli.reporter import make_console, reporter_for, show_closing, show_totals
+from stream_kernel.cli.reporter import discard, make_console, reporter_for, show_closing, show_totals
 from stream_kernel.cli.run import RunOptions, run_lines
 from stream_kernel.cli.streams import STANDARD, is_standard_output
 from stream_kernel.config.model import Mode
 from stream_kernel.errors import StreamKernelError, WorkerBootstrapError
+from stream_kernel.execution.orchestration.run_summary import RunSummary
 from stream_kernel.platform.services.request import OnError
 
 __all__ = ["app"]
@@ -57,6 +59,10 @@ def _one_message() -> Iterator[None]:
         raise typer.Exit(ExitCode.UNUSABLE) from None
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+    except OSError as error:
+        discard(1)
+        typer.echo(f"stream-kernel: cannot write: {error.strerror}", err=True)
+        raise typer.Exit(ExitCode.UNUSABLE) from None
 
 
 def _show_version(wanted: bool) -> None:
@@ -95,7 +101,6 @@ def run(
     Exit codes: 0 all lines are through, 1 a node failed or a line was refused, 2 nothing could be run, 3 a worker was lost, 4 a deadline
     passed, 5 a stateful group lost its worker, 6 all lines are through but some failed (--on-error collect), 130 and 143 interrupted.
     """
-    console = make_console(stderr=True)
     with _one_message():
         if errors is None and on_error == "collect":
             errors = STANDARD
@@ -111,18 +116,29 @@ def run(
         _log_to_stderr(log_level)
         if source == STANDARD and os.isatty(0):
             typer.echo("Reading lines from the terminal; Ctrl-D ends them.", err=True)
-        # Whatever else writes to the terminal would tear the bar.
-        is_quiet = pdb or errors == STANDARD or log_level != "error" or (is_standard_output(output) and os.isatty(1))
+        console = make_console(stderr=True)
+        is_quiet = log_level != "error" or _writes_to_a_terminal(options)
         done, code = run_lines(options, reporter_for(console, is_quiet=is_quiet))
+        _tell(done, summary, output, console)
+    raise typer.Exit(code)
+
+
+def _writes_to_a_terminal(options: RunOptions) -> bool:
+    """Whether something else than the bar, which that would tear, is going to be there."""
+    return options.debug or options.errors == STANDARD or (is_standard_output(options.output) and os.isatty(1))
+
+
+def _tell(done: RunSummary | None, form: SummaryForm, output: str, console: Console) -> None:
+    """What a run came to, in the form that was asked for."""
+    is_standard = is_standard_output(output)
     if done is None:
         typer.echo("stream-kernel: interrupted before a line was taken", err=True)
     elif done.outcome != "output_closed":
-        if summary == "table":
+        if form == "table":
             show_totals(done, console)
-        elif summary == "json":
-            typer.echo(msgspec.json.encode(done).decode(), err=is_standard_output(output))
-        show_closing(done, "standard output" if is_standard_output(output) else output, console)
-    raise typer.Exit(code)
+        elif form == "json":
+            make_console(stderr=is_standard).out(msgspec.json.encode(done).decode(), highlight=False)
+        show_closing(done, "standard output" if is_standard else output, console)
 
 
 @app.command()
@@ -141,7 +157,7 @@ def check(
 
     with _one_message():
         result = examine(load_config(config, mode=mode, workers=parse_workers(workers)))
-    show_check(result, make_console(stderr=False))
+        show_check(result, make_console(stderr=False))
     if result.problems or (strict and result.warnings):
         raise typer.Exit(ExitCode.NODE_FAILED)
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
+from stream_kernel.cli.reporter import counted
 from stream_kernel.config.model import ProcessGroupConfig
 from stream_kernel.execution.orchestration.preflight import Finding, Preflight
 from stream_kernel.routing.router import NodeRoute
@@ -38,7 +39,7 @@ def _tree(result: Preflight) -> Tree:
 
 
 def _group_label(group: ProcessGroupConfig, is_stateful: bool) -> Text:
-    details = [_counted(group.workers, "worker"), *(["stateful"] if is_stateful else [])]
+    details = [counted(group.workers, "worker"), *(["stateful"] if is_stateful else [])]
     return Text.assemble("group ", (group.name, "bold"), f" ({', '.join(details)})")
 
 
@@ -83,14 +84,10 @@ def _line(finding: Finding) -> Text:
 
 def _verdict(result: Preflight) -> Text:
     problems, warnings = len(result.problems), len(result.warnings)
-    text = _counted(problems, "problem") if problems else "no problems"
+    text = counted(problems, "problem") if problems else "no problems"
     if warnings:
-        text += f", {_counted(warnings, 'warning')}"
+        text += f", {counted(warnings, 'warning')}"
     return Text(text, _STYLES["problem"] if problems else "green")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _short(tags: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from rich.text import Text
 from stream_kernel.execution.orchestration.run_summary import GroupTotals, NodeTotals, RunSummary
 from stream_kernel.execution.orchestration.stream_run import Progress
 
-__all__ = ["BarReporter", "PlainReporter", "Reporter", "make_console", "reporter_for", "show_closing", "show_totals"]
+__all__ = ["BarReporter", "PlainReporter", "Reporter", "counted", "discard", "make_console", "reporter_for", "show_closing", "show_totals"]
 
 _PLAIN_SECONDS = 10.0
 _PLAIN_WIDTH = 160
@@ -37,8 +38,22 @@ class Reporter(Protocol):
 
 def make_console(*, stderr: bool) -> Console:
     """A console on stderr or stdout. It honours `NO_COLOR`; without a terminal it gives plain text."""
-    console = Console(stderr=stderr, highlight=False)
-    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=_PLAIN_WIDTH)
+    console = _Console(stderr=stderr, highlight=False)
+    return console if console.is_terminal else _Console(stderr=stderr, highlight=False, width=_PLAIN_WIDTH)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Who has stopped reading does not change what a command came to, and its exit code."""
+        self.quiet = True
+        discard(self.file.fileno())
+
+
+def discard(descriptor: int) -> None:
+    """From now on what is written there goes nowhere: the interpreter would try once more at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def reporter_for(console: Console, *, is_quiet: bool) -> Reporter:
@@ -115,15 +130,16 @@ class PlainReporter:
 def _state(progress: Progress, rate: _Rate) -> str:
     done = progress.lines_complete
     parts = [
-        _counted(done, "line"),
+        counted(done, "line"),
         f"{rate.of(done):,.0f}/s",
         f"{progress.lines_in_flight:,} in flight",
-        _counted(progress.restarts, "restart"),
+        counted(progress.restarts, "restart"),
     ]
-    return ", ".join([*parts, *([_counted(progress.failures, "failure")] if progress.failures else [])])
+    return ", ".join([*parts, *([counted(progress.failures, "failure")] if progress.failures else [])])
 
 
-def _counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """`1 line`, `2,000 lines`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
@@ -142,8 +158,8 @@ def show_totals(summary: RunSummary, console: Console) -> None:
     console.print(table, crop=False)
     console.print(
         Text(
-            f"{_counted(summary.lines_complete, 'line')} in {summary.seconds:.2f} s, {summary.lines_per_second:,.0f} a second: "
-            f"{_counted(summary.outputs, 'output')}, {_counted(summary.failures, 'failure')}, {_counted(summary.restarts, 'restart')}"
+            f"{counted(summary.lines_complete, 'line')} in {summary.seconds:.2f} s, {summary.lines_per_second:,.0f} a second: "
+            f"{counted(summary.outputs, 'output')}, {counted(summary.failures, 'failure')}, {counted(summary.restarts, 'restart')}"
         ),
         soft_wrap=True,
     )

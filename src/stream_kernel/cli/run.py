@@ -7,11 +7,12 @@ import pdb
 import signal
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 
 import msgspec
 
 from stream_kernel.cli.exit_codes import ExitCode, exit_code_of
+from stream_kernel.cli.interruption import Interruption
 from stream_kernel.cli.reporter import Reporter
 from stream_kernel.cli.streams import STANDARD, OpenStream, is_standard_output, open_input, open_output, refuse_same_file
 from stream_kernel.config.model import RuntimeConfig
@@ -47,11 +48,12 @@ class _Streams(msgspec.Struct, frozen=True):
     errors: OpenStream | None
 
 
-class _State(msgspec.Struct):
+class _State:
     """What an interruption finds."""
 
-    run: StreamRun | None = None
-    was_terminated: bool = False
+    def __init__(self, *, is_inline: bool) -> None:
+        self.run: StreamRun | None = None
+        self.interruption = Interruption(is_inline=is_inline)
 
 
 def run_lines(options: RunOptions, reporter: Reporter) -> tuple[RunSummary | None, ExitCode]:
@@ -60,7 +62,7 @@ def run_lines(options: RunOptions, reporter: Reporter) -> tuple[RunSummary | Non
     Raises `ConfigurationError` and `WorkerBootstrapError`.
     """
     _refuse_what_cannot_be(options)
-    state = _State()
+    state = _State(is_inline=options.config.bootstrap.mode != "process_supervisor")
     with ExitStack() as stack:
         streams = _open(options, stack)
         stack.enter_context(reporter)
@@ -69,7 +71,8 @@ def run_lines(options: RunOptions, reporter: Reporter) -> tuple[RunSummary | Non
         except (KeyboardInterrupt, asyncio.CancelledError):  # before the run began, or once more while it is being ended
             summary = None if state.run is None else state.run.summary("interrupted")
     if summary is None or summary.outcome == "interrupted":
-        return summary, ExitCode.TERMINATED if state.was_terminated else ExitCode.INTERRUPTED
+        was_terminated = state.interruption.number == signal.SIGTERM
+        return summary, ExitCode.TERMINATED if was_terminated else ExitCode.INTERRUPTED
     return summary, exit_code_of(summary)
 
 
@@ -104,9 +107,10 @@ def _open(options: RunOptions, stack: ExitStack) -> _Streams:
 async def _run(options: RunOptions, streams: _Streams, reporter: Reporter, state: _State) -> RunSummary:
     # No class is needed here: outputs are written as the JSON that they are.
     config = options.config.model_copy(update={"message_modules": ()})
-    if config.bootstrap.mode == "process_supervisor":
-        _end_in_order_on_sigterm(state)
-    async with AsyncBoundarySupervisor(config, on_node_exception=_debug if options.debug else None) as supervisor:
+    async with AsyncExitStack() as stack:
+        if not options.debug:  # the debugger has its own use for Ctrl-C
+            stack.enter_context(state.interruption)
+        supervisor = await stack.enter_async_context(AsyncBoundarySupervisor(config, on_node_exception=_debug if options.debug else None))
         run = state.run = _stream_run(options, supervisor, streams)
         reporter.begin(config.scenario_id)
         async with _shown(run, reporter):
@@ -155,18 +159,6 @@ async def _shown(run: StreamRun, reporter: Reporter) -> AsyncIterator[None]:
     finally:
         ticking.cancel()
         reporter.show(run.progress())
-
-
-def _end_in_order_on_sigterm(state: _State) -> None:
-    """SIGTERM ends the run as Ctrl-C does, of which asyncio takes care: no more input, what is written is whole, workers stopped."""
-    task = asyncio.current_task()
-    assert task is not None
-
-    def end() -> None:
-        state.was_terminated = True
-        task.cancel()
-
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
 
 
 def _debug(error: BaseException) -> None:

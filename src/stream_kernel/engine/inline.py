@@ -79,6 +79,10 @@ def _copy(payload: Any) -> Any:
     raise problem
 
 
+async def _pass_of_the_loop() -> None:
+    await asyncio.sleep(0)
+
+
 class InlineTicket:
     """A command on its way through an inline group."""
 
@@ -181,6 +185,7 @@ class _InlineGroup:
             max_hops=self._config.execution_ipc.max_hops,
         )
         self._runner.watch_cancel(self._is_own_cancel)
+        self._runner.pause_between_items(_pass_of_the_loop)
         if self._on_exception is not None:
             self._runner.watch_exceptions(self._on_exception)
 

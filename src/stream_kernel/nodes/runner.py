@@ -6,7 +6,7 @@ the worker drives them without an event loop. What differs is the `Carrier`: how
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from time import perf_counter
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any, Protocol
@@ -79,6 +79,7 @@ class GroupRunner:
         self._carrier = carrier
         self._max_hops = max_hops
         self._is_own_cancel: Callable[[BaseException], bool] = lambda _: False
+        self._between_items: Callable[[], Awaitable[None]] = _nothing
         self._on_exception: Callable[[BaseException], None] = lambda _: None
         self._spent: dict[str, tuple[int, float]] = {}
 
@@ -98,6 +99,10 @@ class GroupRunner:
             return self._unpack(node.route, item.packed)
         except PayloadError as error:
             return self._refused(index, item, f"input for node '{item.target}' {error}")
+
+    def pause_between_items(self, pause: Callable[[], Awaitable[None]]) -> None:
+        """Await this before each item but the first: where nodes share an event loop with what may end them."""
+        self._between_items = pause
 
     def watch_exceptions(self, on_exception: Callable[[BaseException], None]) -> None:
         """Show what a node raised, its frames still there, before it becomes the failure of its item."""
@@ -132,6 +137,8 @@ class GroupRunner:
             if refused is not None:
                 return refused
         for index, (item, message) in enumerate(zip(items, loaded, strict=True)):
+            if index:
+                await self._between_items()
             if is_cancelled():
                 return ItemFailure(index, "transport", "cancelled by the caller", None, index > 0)
             outcome = message if isinstance(message, ItemFailure) else await self._run(index, item, message, scope)
@@ -339,6 +346,10 @@ class _Outputs(AsyncIterator[Any]):
             await self._produced.aclose()
         else:
             self._produced.close()
+
+
+async def _nothing() -> None:
+    """A worker has nobody to wait for between two items."""
 
 
 def _first(own: str | None, inherited: str | None) -> str | None:

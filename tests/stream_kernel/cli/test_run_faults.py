@@ -52,7 +52,7 @@ def refused(cli: Cli, *arguments: str) -> str:
 @pytest.mark.parametrize("mode", MODES)
 def test_a_circle_through_a_stateful_group_is_refused(cli: Cli, mode: Mode) -> None:
     config = cli.config({"one": ["forth"], "other": ["back"]}, source="forth")
-    assert refused(cli, config, "--mode", mode).startswith("stream-kernel: group 'one' is stateful and lies on a circle with other: ")
+    assert refused(cli, config, "--mode", mode).startswith("stream-kernel: group 'one' is stateful and in a circle with 'other': ")
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from cli import Cli, interrupt
+from cli import SECONDS, Cli, interrupt
+from fixture_types import MakeFifo
+from waiting import until
 
 
 @pytest.mark.parametrize("mode", ["inline", "process_supervisor"])
@@ -52,3 +55,62 @@ def test_a_line_without_end_can_be_interrupted(cli: Cli, number: signal.Signals)
         done = interrupt(process, number)
     assert done.code == 128 + number
     assert "interrupted" in done.err and "Traceback" not in done.err
+
+
+# -- reports that nobody takes
+
+
+@pytest.mark.parametrize("command", ["check example:fund_load/baseline", "demo --attempts 50"])
+def test_who_reads_the_first_line_only_does_not_change_the_exit_code(cli: Cli, command: str) -> None:
+    done = cli.shell(f"stream-kernel {command} | head -1; exit ${{PIPESTATUS[0]}}")
+    assert (done.code, done.out.count(b"\n"), done.err) == (0, 1, "")
+
+
+@pytest.mark.parametrize("command", ["check example:fund_load/baseline", "demo --attempts 50"])
+def test_a_report_that_cannot_be_written_is_one_message(cli: Cli, command: str) -> None:
+    done = cli.shell(f"stream-kernel {command} > /dev/full")
+    assert (done.code, done.err) == (2, "stream-kernel: cannot write: No space left on device\n")
+
+
+def test_a_summary_that_nobody_reads_does_not_change_the_exit_code(cli: Cli) -> None:
+    config = cli.config({"g": ["shout"]}, source="shout", form="text")
+    done = cli.shell(f"seq 3 | stream-kernel run {config} --output out.txt --summary json | true; exit ${{PIPESTATUS[1]}}")
+    assert (done.code, done.err) == (0, "")
+
+
+# -- signals in the modes that run nodes in the command's own process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_inline_a_signal_ends_the_run_between_two_lines(cli: Cli, make_fifo: MakeFifo, number: signal.Signals) -> None:
+    started, release = make_fifo("started"), make_fifo("release")
+    given = cli.lines([{"n": 1}, {"n": 2, "work": {"started": started.path, "release": release.path}}, {"n": 3}])
+    config = cli.config({"g": ["work"]}, source="work")
+    arguments = ("--mode", "inline", "--input", given, "--output", str(cli.output), "--batch-size", "1000", "--summary", "none")
+    with cli.start("run", config, *arguments) as process:
+        started.wait()
+        process.send_signal(number)
+        release.release()
+        out, err = process.communicate(timeout=SECONDS)
+    assert (process.returncode, out) == (128 + number, b"")
+    assert err.decode() == f"stream-kernel: interrupted\n  complete: no line (0 outputs in {cli.output})\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_inline_a_second_signal_ends_even_a_node_that_does_not_come_back(cli: Cli, make_fifo: MakeFifo, number: signal.Signals) -> None:
+    started = make_fifo("started")
+    given = cli.lines([{"n": 1, "work": {"started": started.path, "do": "hang"}}])
+    config = cli.config({"g": ["work"]}, source="work")
+    with cli.start("run", config, "--mode", "inline", "--input", given, "--summary", "none") as process:
+        started.wait()
+        process.send_signal(number)
+        until(lambda: _has_no_pending(process.pid))
+        process.send_signal(number)
+        process.wait(SECONDS)
+    assert process.returncode == 128 + number
+
+
+def _has_no_pending(pid: int) -> bool:
+    """Whether a signal that was sent has been taken: a second one of its kind would be lost in it."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return "ShdPnd:\t0000000000000000" in status

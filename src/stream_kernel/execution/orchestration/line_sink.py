@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+
+from stream_kernel.execution.orchestration.readiness import Readiness
 
 __all__ = ["LineSink"]
 
@@ -28,8 +29,7 @@ class LineSink:
         self.lines_written = 0
         """Whole lines that are out, also of a write that failed or was interrupted."""
         self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        self._poll = select.poll()
-        self._poll.register(descriptor, select.POLLOUT)
+        self._readiness = Readiness(descriptor, writes=True)
 
     async def write(self, lines: Sequence[bytes]) -> None:
         """Write lines, given without their ends. Raises `OSError`; a file then ends with the last whole line that fitted."""
@@ -68,7 +68,7 @@ class LineSink:
     async def _put(self, data: bytes) -> None:
         done = 0
         while done < len(data):
-            await self._until_writable()
+            await self._readiness.wait()
             with suppress(BlockingIOError):  # whoever shares the descriptor may have made it non-blocking, and filled it meanwhile
                 done += os.write(self._descriptor, memoryview(data)[done : done + _PIPE_BUF])
         self.lines_written += data.count(b"\n")
@@ -83,17 +83,6 @@ class LineSink:
                 await asyncio.wait([putting], timeout=_REST_SECONDS)
                 putting.cancel()
                 await asyncio.gather(putting, return_exceptions=True)
-
-    async def _until_writable(self) -> None:
-        if self._poll.poll(0):  # also when the reader has gone: the write says so
-            return
-        loop = asyncio.get_running_loop()
-        writable = loop.create_future()
-        loop.add_writer(self._descriptor, lambda: None if writable.done() else writable.set_result(None))
-        try:
-            await writable
-        finally:
-            loop.remove_writer(self._descriptor)
 
 
 def _pieces(lines: Sequence[bytes]) -> Iterator[bytes]:

@@ -5,9 +5,7 @@ Memory is bounded: a batch ends at its number of lines or at its bytes, and of a
 
 from __future__ import annotations
 
-import asyncio
 import os
-import select
 import stat
 from collections import deque
 from typing import Any, Literal
@@ -15,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from stream_kernel.errors import PayloadError
+from stream_kernel.execution.orchestration.readiness import Readiness
 from stream_kernel.protocol.plain import decode_plain, encode_plain
 
 __all__ = ["Line", "LineFormat", "LineSource", "LineSplitter"]
@@ -91,8 +90,7 @@ class LineSource:
         self._bytes_read = 0
         self._has_ended = False
         self._problem: OSError | None = None
-        self._poll = select.poll()
-        self._poll.register(descriptor, select.POLLIN)
+        self._readiness = Readiness(descriptor, writes=False)
         self.lines_read = 0
         self.bytes_taken = 0
         """Bytes of the lines that have been given out, their ends included."""
@@ -113,12 +111,14 @@ class LineSource:
             return True
         if len(self._lines) >= self._batch_size or self._held >= self._max_line_bytes:
             return True
-        return bool(self._lines) and not self._poll.poll(0)
+        return bool(self._lines) and not self._readiness.is_now
 
     async def _read(self) -> None:
-        await self._until_readable()
+        await self._readiness.wait()
         try:
             data = os.read(self._descriptor, _CHUNK_BYTES)
+        except BlockingIOError:  # who shares the descriptor made it non-blocking, and took what was there
+            return
         except OSError as error:
             self._problem = OSError(error.errno, error.strerror, self._name)
         else:
@@ -130,18 +130,6 @@ class LineSource:
         lines = self._splitter.feed(data) if data else self._splitter.last()
         self._lines.extend(lines)
         self._held += sum(map(_length, lines))
-
-    async def _until_readable(self) -> None:
-        if self._poll.poll(0):  # always so for a file
-            await asyncio.sleep(0)  # a long line must not keep the others from the loop
-            return
-        loop = asyncio.get_running_loop()
-        readable = loop.create_future()
-        loop.add_reader(self._descriptor, lambda: None if readable.done() else readable.set_result(None))
-        try:
-            await readable
-        finally:
-            loop.remove_reader(self._descriptor)
 
     def _cut(self) -> list[Line]:
         batch: list[Line] = []

@@ -17,7 +17,7 @@ def check_routes(config: RuntimeConfig, router: Router) -> Iterator[Finding]:
     """What is wrong with the routes. `router` may lack nodes that were not found; what these might lead to is then left open."""
     nodes = _by_node(router)
     in_circles: set[str] = set()
-    for finding, circle in _stateful_circles(config, router):
+    for finding, circle in stateful_circles(router):
         in_circles |= circle
         yield finding
     yield from _node_circles(config, nodes, router, in_circles)
@@ -38,19 +38,19 @@ def _by_node(router: Router) -> Router:
     return Router(msgspec.structs.replace(route, group=route.name) for route in router.routes)
 
 
-def _stateful_circles(config: RuntimeConfig, router: Router) -> Iterator[tuple[Finding, frozenset[str]]]:
-    """Each circle of groups that has a stateful one in it, with its groups."""
+def stateful_circles(router: Router) -> Iterator[tuple[Finding, frozenset[str]]]:
+    """Each circle of groups that has a stateful one in it, with its groups: a run cannot keep its order."""
     seen: set[str] = set()
-    for group in config.process_groups:
-        others = router.circle_of(group.name)
-        if group.name in seen or group.name not in router.stateful_groups or not others:
+    for group in dict.fromkeys(route.group for route in router.routes):
+        others = router.circle_of(group)
+        if group in seen or group not in router.stateful_groups or not others:
             continue
-        seen |= {group.name, *others}
+        seen |= {group, *others}
         message = (
             f"is stateful and in a circle with {listed(sorted(others))}: what it sends out may lead back to it, so the order in which it "
             "sees messages would depend on the batches; put the nodes of the circle into one group, or break the circle"
         )
-        yield problem("circle", message, group.name), others | {group.name}
+        yield problem("circle", message, group), others | {group}
 
 
 def _node_circles(config: RuntimeConfig, nodes: Router, router: Router, in_circles: set[str]) -> Iterator[Finding]:

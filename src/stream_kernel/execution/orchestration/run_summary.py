@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from stream_kernel.config.model import RuntimeConfig
+from stream_kernel.config.model import ProcessGroupConfig, RuntimeConfig
 from stream_kernel.errors import Category, CommandReport, Delivery
 
 __all__ = ["GroupTotals", "LineFailure", "NodeTotals", "RunOutcome", "RunSummary", "Totals"]
@@ -105,19 +105,19 @@ class Totals:
 
     def groups(self, seconds: float) -> tuple[GroupTotals, ...]:
         """The totals of a run of so many seconds."""
-        return tuple(
-            GroupTotals(
-                name=group.name,
-                workers=group.workers,
-                messages=sums.messages,
-                per_second=_rate(sums.messages, seconds),
-                node_seconds=sums.node,
-                wire_seconds=max(0.0, sums.held - sums.node),
-                queued_seconds=sums.queued,
-                nodes=tuple(self._node(name, seconds) for name in group.nodes),
-            )
-            for group in self._config.process_groups
-            for sums in [self._groups[group.name]]
+        return tuple(self._group(group, seconds) for group in self._config.process_groups)
+
+    def _group(self, group: ProcessGroupConfig, seconds: float) -> GroupTotals:
+        sums = self._groups[group.name]
+        return GroupTotals(
+            name=group.name,
+            workers=group.workers,
+            messages=sums.messages,
+            per_second=_rate(sums.messages, seconds),
+            node_seconds=sums.node,
+            wire_seconds=max(0.0, sums.held - sums.node),
+            queued_seconds=sums.queued,
+            nodes=tuple(self._node(name, seconds) for name in group.nodes),
         )
 
     def _node(self, name: str, seconds: float) -> NodeTotals:

@@ -20,13 +20,13 @@ from stream_kernel.errors import ConfigurationError
 from stream_kernel.execution.orchestration.line_results import LineResult, results_of
 from stream_kernel.execution.orchestration.line_sink import LineSink
 from stream_kernel.execution.orchestration.line_source import Line, LineSource
+from stream_kernel.execution.orchestration.route_checks import stateful_circles
 from stream_kernel.execution.orchestration.run_summary import LineFailure, RunOutcome, RunSummary, Totals
 from stream_kernel.platform.services.async_supervisor import AsyncBoundarySupervisor
 from stream_kernel.platform.services.request import MAX_TIMEOUT_SECONDS, CallRequest, OnError
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
-from stream_kernel.routing.router import Router
 
-__all__ = ["Progress", "StreamRun", "refuse_disorder"]
+__all__ = ["Progress", "StreamRun"]
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +80,8 @@ class StreamRun:
         config = supervisor.config
         if config.source is None:
             raise ConfigurationError("source: is missing: a run feeds its lines to the node [source] target")
-        refuse_disorder(supervisor.engine.router)
+        for circle, _ in stateful_circles(supervisor.engine.router):
+            raise ConfigurationError(f"group '{circle.group}' {circle.message}")
         self._supervisor = supervisor
         self._source = source
         self._sink = sink
@@ -92,8 +93,8 @@ class StreamRun:
         self._timeout = config.execution_ipc.boundary_timeout_seconds if timeout_seconds is None else timeout_seconds
         self._order = RunOrder()
         self._window: deque[_Batch] = deque()
-        # All workers busy, and one batch more on its way.
-        self._width = sum(group.workers for group in config.process_groups) + 1
+        # All workers busy, and one batch more on its way; one where batches would only share a thread.
+        self._width = sum(group.workers for group in config.process_groups) + 1 if supervisor.capabilities.runs_parallel else 1
         self._totals = Totals(config)
         self._begun = time.monotonic()
         self._bytes_complete = 0
@@ -272,14 +273,3 @@ async def _end(futures: Iterable[asyncio.Future[list[Line]] | asyncio.Future[lis
     for future in ending:
         future.cancel()
     await asyncio.gather(*ending, return_exceptions=True)
-
-
-def refuse_disorder(router: Router) -> None:
-    """Raise `ConfigurationError` when a stateful group could not see the messages of a run in input order."""
-    for group in sorted(router.stateful_groups):
-        circle = router.circle_of(group)
-        if circle:
-            raise ConfigurationError(
-                f"group '{group}' is stateful and lies on a circle with {', '.join(sorted(circle))}: what comes back to it would mix with "
-                "later lines differently for every batch size; send it on to a group that leads to no earlier one"
-            )

@@ -98,8 +98,14 @@ def file_size_limit(size: int) -> Iterator[None]:
 async def begun(sink: LineSink, *lines: bytes) -> asyncio.Task[None]:
     """A write, awaited until it waits."""
     task = asyncio.get_running_loop().create_task(sink.write(lines))
-    await asyncio.sleep(0)
+    await passes()
     return task
+
+
+async def passes() -> None:
+    """Let the loop go round as often as a full pipe takes pieces, and some more."""
+    for _ in range(100):
+        await asyncio.sleep(0)
 
 
 def has_writer(descriptor: int) -> bool:
@@ -197,7 +203,7 @@ async def test_a_line_longer_than_a_pipe_goes_through_as_it_is_read(pipe: Pipe) 
     while len(found) < len(expected):
         assert not writing.done() or len(expected) - len(found) <= 1 << 16
         found += os.read(pipe.output, 5000)
-        await asyncio.sleep(0)
+        await passes()
     await writing
     assert found == expected
 

@@ -501,7 +501,7 @@ async def test_a_run_without_a_source_is_refused(place: Place, make_config: Make
 async def test_a_stateful_group_on_a_circle_is_refused(place: Place, make_run_config: MakeRunConfig) -> None:
     place.given(numbers(1))
     config = make_run_config({"one": ["forth"], "other": ["back"]}, source="forth")
-    with pytest.raises(ConfigurationError, match=r"^group 'one' is stateful and lies on a circle with other: "):
+    with pytest.raises(ConfigurationError, match=r"^group 'one' is stateful and in a circle with 'other': "):
         async with place.run(config):
             pytest.fail("the run was made")
 

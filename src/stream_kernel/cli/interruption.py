@@ -1,0 +1,43 @@
+"""Ctrl-C and SIGTERM during a run: the first ends it in order, a second one waits for nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+__all__ = ["Interruption"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interruption:
+    """While it is entered, both signals cancel the task that entered it. `number` is the signal that came, or None."""
+
+    def __init__(self, *, is_inline: bool) -> None:
+        """`is_inline` says that nodes run in this process and may hold the event loop."""
+        self.number: int | None = None
+        self._is_inline = is_inline
+        self._before: dict[int, Any] = {}
+        self._cancel: Callable[[], object] = lambda: None
+
+    def __enter__(self) -> Interruption:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+        self._before = {number: signal.signal(number, self._end) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        if self._is_inline and self.number is not None:
+            # The first one is not heard: a node does not come back. What has been written is whole, and no worker is left behind.
+            os._exit(128 + number)
+        self.number = number
+        self._cancel()
