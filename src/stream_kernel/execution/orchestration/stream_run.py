@@ -145,6 +145,7 @@ class StreamRun:
     async def _take_all(self) -> None:
         reading: asyncio.Task[list[Line]] | None = None
         has_ended = False
+        failed: OSError | None = None
         try:
             while True:
                 if reading is None and not has_ended and len(self._window) < self._width:
@@ -152,17 +153,23 @@ class StreamRun:
                 waits: list[asyncio.Future[list[Line]] | asyncio.Future[list[Finished]]] = [] if reading is None else [reading]
                 waits += [batch.outcome for batch in list(self._window)[:1]]
                 if not waits:
-                    return
+                    break
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
                 if self._window and self._window[0].outcome.done():
                     await self._conclude(self._window.popleft())
                 if reading is not None and reading.done():
-                    lines, reading = _read(reading), None
+                    try:
+                        lines = reading.result()
+                    except OSError as error:  # what was read before it goes its way first
+                        lines, failed = [], error
+                    reading = None
                     has_ended = not lines
                     if lines:
                         self._window.append(self._begin(lines))
         finally:
             await _end([*([] if reading is None else [reading]), *(batch.outcome for batch in self._window)])
+        if failed is not None:
+            raise _stream_failed(failed, "read")
 
     def _begin(self, lines: list[Line]) -> _Batch:
         inputs = [
@@ -254,13 +261,6 @@ class StreamRun:
 
     def _restarts(self) -> int:
         return sum(worker.restarts for group in self._supervisor.snapshot().groups for worker in group.workers)
-
-
-def _read(reading: asyncio.Task[list[Line]]) -> list[Line]:
-    try:
-        return reading.result()
-    except OSError as error:
-        raise _stream_failed(error, "read") from None
 
 
 def _stream_failed(error: OSError, verb: str) -> _Stop:

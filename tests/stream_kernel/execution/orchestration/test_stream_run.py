@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tracemalloc
+import tty
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -488,6 +489,17 @@ async def test_an_input_that_cannot_be_read_ends_the_run_with_its_name(place: Pl
 
 
 # -- before the first line
+
+
+async def test_lines_before_the_one_that_cannot_be_read_are_complete(place: Place, make_run_config: MakeRunConfig) -> None:
+    controller, terminal = os.openpty()  # a terminal that has gone gives what it held, and then an error
+    tty.setraw(terminal)
+    os.write(terminal, b'{"n":1}\n{"n":2}\n{"n":3}\n')
+    os.close(terminal)
+    summary = await place.summary(make_run_config({"g": ["work"]}, mode="process_supervisor"), source=controller)
+    os.close(controller)
+    assert (summary.outcome, summary.problem) == ("stream_failed", "in cannot be read: Input/output error")
+    assert (place.outputs(), summary.lines_complete) == (numbers(3), 3)
 
 
 async def test_a_run_without_a_source_is_refused(place: Place, make_config: MakeConfig) -> None:
