@@ -55,7 +55,7 @@ def _one_message() -> Iterator[None]:
         if isinstance(error, WorkerBootstrapError) and error.detail:
             _logger.debug("%s", error.detail)
             if not _logger.isEnabledFor(logging.DEBUG):
-                typer.echo("  --log-level debug shows the traceback", err=True)
+                typer.echo("  --log-level debug shows where it was raised", err=True)
         raise typer.Exit(ExitCode.UNUSABLE) from None
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None

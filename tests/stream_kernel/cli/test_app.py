@@ -88,6 +88,12 @@ def test_a_file_that_is_no_configuration_cannot_be_checked(cli: Cli, text: str) 
 # -- what belongs to no command
 
 
+def test_the_module_is_the_same_command_as_the_script(cli: Cli) -> None:
+    done = cli.shell(f"{sys.executable} -m stream_kernel --version; exec {sys.executable} -m stream_kernel check nowhere.toml")
+    assert (done.code, done.out.decode()) == (2, f"stream-kernel {stream_kernel.__version__}\n")
+    assert done.err == "stream-kernel: nowhere.toml: cannot be read: No such file or directory\n"
+
+
 def test_the_version_is_that_of_the_package(cli: Cli) -> None:
     done = cli.run("--version")
     assert (done.code, done.out.decode(), done.err) == (0, f"stream-kernel {stream_kernel.__version__}\n", "")

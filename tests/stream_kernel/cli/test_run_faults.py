@@ -122,7 +122,7 @@ def test_a_node_that_cannot_be_built_is_named(cli: Cli, mode: Mode) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_the_traceback_of_a_start_that_failed_is_shown_on_request(cli: Cli, mode: Mode) -> None:
     config = cli.config({"g": ["broken"]}, source="broken")
-    assert refused(cli, config, "--mode", mode).endswith("\n  --log-level debug shows the traceback\n")
+    assert refused(cli, config, "--mode", mode).endswith("\n  --log-level debug shows where it was raised\n")
     done = cli.run("run", config, "--mode", mode, "--log-level", "debug")
     assert "Traceback" in done.err and "--log-level" not in done.err
 
