@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,10 @@ from typing import Any
 import pytest
 
 from stream_kernel import BoundaryDispatchInput, RuntimeConfig
+
+# A job in the background of a script starts with Ctrl-C ignored, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SETTLE_SECONDS = 5.0
 """How long what a test has closed may take to be gone: threads that reap, transports that close in the next pass of a loop."""

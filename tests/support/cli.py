@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["KNOWN_INPUT", "KNOWN_OUTPUT", "SCRIPT", "SECONDS", "Cli", "Done", "decoded", "encoded", "interrupt"]
+__all__ = ["KNOWN_INPUT", "KNOWN_OUTPUT", "SCRIPT", "SECONDS", "Cli", "Done", "decoded", "encoded", "environment", "interrupt"]
 
 SCRIPT = Path(sys.executable).parent / "stream-kernel"
 SECONDS = 60.0
@@ -92,8 +92,8 @@ class Cli:
 
     def shell(self, command: str) -> Done:
         """Let a shell run `command`, in which the script goes by its name."""
-        environment = {**_environment(), "PATH": f"{SCRIPT.parent}:{os.environ['PATH']}"}
-        done = subprocess.run(["bash", "-c", command], cwd=self.folder, env=environment, capture_output=True, timeout=SECONDS, check=False)
+        variables = {**environment(), "PATH": f"{SCRIPT.parent}:{os.environ['PATH']}"}
+        done = subprocess.run(["bash", "-c", command], cwd=self.folder, env=variables, capture_output=True, timeout=SECONDS, check=False)
         assert self.workers() == []
         return Done(done.returncode, done.stdout, done.stderr.decode())
 
@@ -102,9 +102,9 @@ class Cli:
         self, *arguments: str, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE, variables: Mapping[str, str] | None = None
     ) -> Iterator[subprocess.Popen[bytes]]:
         """The script, started in the folder. It must have ended when the block is left, and all its workers with it."""
-        environment = {**_environment(), **(variables or {})}
+        given = {**environment(), **(variables or {})}
         with subprocess.Popen(
-            [SCRIPT, *arguments], cwd=self.folder, env=environment, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr
+            [SCRIPT, *arguments], cwd=self.folder, env=given, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr
         ) as process:
             try:
                 yield process
@@ -140,7 +140,7 @@ def decoded(data: bytes) -> list[Any]:
     return [json.loads(line) for line in lines]
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The tests' own, with the nodes of the tests on the import path."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(_SUPPORT)]))}
 

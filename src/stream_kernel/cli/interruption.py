@@ -28,7 +28,9 @@ class Interruption:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
-        self._before = {number: signal.signal(number, self._end) for number in _SIGNALS}
+        # A signal that whoever started this has ignored stays ignored: a job in the background hears no Ctrl-C.
+        heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._end) for number in heard}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli import SECONDS, Cli, interrupt
+from cli import SCRIPT, SECONDS, Cli, environment, interrupt
 from fixture_types import MakeFifo
 from waiting import until
 
@@ -114,3 +114,16 @@ def _has_no_pending(pid: int) -> bool:
     """Whether a signal that was sent has been taken: a second one of its kind would be lost in it."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return "ShdPnd:\t0000000000000000" in status
+
+
+def test_a_signal_that_the_caller_ignores_stays_ignored(cli: Cli, make_fifo: MakeFifo) -> None:
+    started, release = make_fifo("started"), make_fifo("release")
+    given = cli.lines([{"n": 1, "work": {"started": started.path, "release": release.path}}])
+    config = cli.config({"g": ["work"]}, source="work")
+    command = ["bash", "-c", 'trap "" INT; exec "$0" "$@"', str(SCRIPT), "run", config, "--input", given, "--summary", "none"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(), cwd=cli.folder) as process:
+        started.wait()
+        process.send_signal(signal.SIGINT)
+        release.release()
+        out, _ = process.communicate(timeout=SECONDS)
+    assert (process.returncode, out) == (0, b'{"n":1}\n')
