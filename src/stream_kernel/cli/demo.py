@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,10 +83,8 @@ def _first(taken: Path, given: Path) -> Iterator[str]:
 
 def _counts(given: Path) -> Iterator[str]:
     with given.open(encoding="utf-8") as decisions:
-        accepted = sum(line.endswith('"accepted":true}\n') for line in decisions)
-    with given.open(encoding="utf-8") as decisions:
-        total = sum(1 for _ in decisions)
-    yield f"{accepted:,} accepted, {total - accepted:,} declined; one decision for each attempt, in order."
+        are_accepted = Counter(line.endswith('"accepted":true}\n') for line in decisions)
+    yield f"{are_accepted[True]:,} accepted, {are_accepted[False]:,} declined; one decision for each attempt, in order."
 
 
 def _next(folder: Path | None) -> Iterator[str]:

@@ -127,3 +127,14 @@ def test_a_signal_that_the_caller_ignores_stays_ignored(cli: Cli, make_fifo: Mak
         release.release()
         out, _ = process.communicate(timeout=SECONDS)
     assert (process.returncode, out) == (0, b'{"n":1}\n')
+
+
+def test_a_failure_that_cannot_be_recorded_ends_the_run(cli: Cli) -> None:
+    config = cli.config({"g": ["shout"]}, source="shout", form="text")
+    command = f"printf 'a\\nb|b\\nc\\n' | stream-kernel run {config} --on-error collect --errors /dev/full --batch-size 1 --summary none"
+    done = cli.shell(command)
+    assert (done.code, done.out) == (2, b"A\n")
+    assert (
+        done.err
+        == "stream-kernel: /dev/full cannot be written: No space left on device\n  complete: line 1 (1 output in standard output)\n"
+    )
