@@ -553,6 +553,15 @@ async def test_every_failure_is_a_boundary_error_with_its_particulars(open_group
     assert command.worker_id == "g#0" and command.executing_seconds is not None and command.queued_seconds >= 0
 
 
+async def test_a_node_sees_the_limit_of_its_command_as_its_remaining_time(open_groups: Open) -> None:
+    async with open_groups({"g": ["remaining"]}) as supervisor:
+        given = [Input({}, "g", "remaining")]
+        limited = supervisor.request(given, timeout_seconds=3600, limit_seconds=50)
+        unlimited = supervisor.request(given, timeout_seconds=40, limit_seconds=50)
+        seen = [(await supervisor.settle(request))[0].envelope.payload for request in (limited, unlimited)]
+    assert 45 < seen[0] <= 50 and 35 < seen[1] <= 40
+
+
 async def test_a_limit_ends_a_command_at_work_and_does_not_count_for_one_that_waits(open_groups: Open) -> None:
     async with open_groups({"g": ["waiter"]}) as supervisor:
         requests = [

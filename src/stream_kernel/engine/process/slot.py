@@ -122,7 +122,7 @@ class WorkerSlot:
         """
         assert self._child is not None
         command = ticket.command
-        remaining = command.deadline - asyncio.get_running_loop().time()
+        remaining = min(command.deadline - asyncio.get_running_loop().time(), command.limit_seconds)
         is_sent = self._send(
             ExecuteBoundary(
                 correlation_id=command.correlation_id,
