@@ -12,6 +12,8 @@ from typing import Any
 __all__ = ["Interruption"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SHOW_CURSOR = b"\x1b[?25h\n"
+"""A bar hides it."""
 
 
 class Interruption:
@@ -39,7 +41,9 @@ class Interruption:
 
     def _end(self, number: int, frame: FrameType | None) -> None:
         if self._is_inline and self.number is not None:
-            # The first one is not heard: a node does not come back. What has been written is whole, and no worker is left behind.
+            # The first one is not heard: a node does not come back. No worker is left behind.
+            if os.isatty(2):
+                os.write(2, _SHOW_CURSOR)
             os._exit(128 + number)
         self.number = number
         self._cancel()

@@ -6,7 +6,6 @@ import asyncio
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 
 from stream_kernel.execution.orchestration.readiness import Readiness
 
@@ -46,10 +45,12 @@ class LineSink:
             self._write_file(b"".join(line + b"\n" for line in lines))
             return
         for data in _pieces(lines):
-            if len(data) <= _PIPE_BUF:
-                await self._put(data)
+            await self._readiness.wait()
+            done = self._put(data, 0)
+            if done < len(data):
+                await self._put_rest(data, done)
             else:
-                await self._put_whole(data)
+                self.lines_written += data.count(b"\n")
 
     def _write_file(self, data: bytes) -> None:
         done = 0
@@ -65,17 +66,16 @@ class LineSink:
         finally:
             self.lines_written += data.count(b"\n", 0, done)
 
-    async def _put(self, data: bytes) -> None:
-        done = 0
-        while done < len(data):
-            await self._readiness.wait()
-            with suppress(BlockingIOError):  # whoever shares the descriptor may have made it non-blocking, and filled it meanwhile
-                done += os.write(self._descriptor, memoryview(data)[done : done + _PIPE_BUF])
-        self.lines_written += data.count(b"\n")
+    def _put(self, data: bytes, done: int) -> int:
+        """Put what can be taken now; gives how much is out."""
+        try:
+            return done + os.write(self._descriptor, memoryview(data)[done : done + _PIPE_BUF])
+        except BlockingIOError:  # whoever shares the descriptor may have made it non-blocking, and filled it meanwhile
+            return done
 
-    async def _put_whole(self, data: bytes) -> None:
-        """Put a line that a pipe takes in several pieces: when that is interrupted, a reader that goes on reading gets the rest of it."""
-        putting = asyncio.create_task(self._put(data), name="stream_kernel write")
+    async def _put_rest(self, data: bytes, done: int) -> None:
+        """Put what could not be taken at once: when that is interrupted, a reader that goes on reading gets the rest of its line."""
+        putting = asyncio.create_task(self._put_all(data, done), name="stream_kernel write")
         try:
             await asyncio.shield(putting)
         finally:
@@ -83,6 +83,12 @@ class LineSink:
                 await asyncio.wait([putting], timeout=_REST_SECONDS)
                 putting.cancel()
                 await asyncio.gather(putting, return_exceptions=True)
+
+    async def _put_all(self, data: bytes, done: int) -> None:
+        while done < len(data):
+            await self._readiness.wait()
+            done = self._put(data, done)
+        self.lines_written += data.count(b"\n")
 
 
 def _pieces(lines: Sequence[bytes]) -> Iterator[bytes]:

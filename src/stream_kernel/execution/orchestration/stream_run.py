@@ -193,9 +193,8 @@ class StreamRun:
         return _Batch(lines, request, outcome, self._source.bytes_taken)
 
     def _longest_wait(self) -> float:
-        """When a batch is given up wherever it is: each one before it, and itself, may take its whole time in every group."""
-        groups = len(self._supervisor.config.process_groups)
-        return min(self._timeout * (len(self._window) + 1) * groups, MAX_TIMEOUT_SECONDS)
+        """When a batch is given up wherever it is: at each of its hops every batch in flight may take its whole time before it."""
+        return min(self._timeout * self._width * self._supervisor.config.execution_ipc.max_hops, MAX_TIMEOUT_SECONDS)
 
     async def _conclude(self, batch: _Batch) -> None:
         """Write what a batch gave, up to the line that stops the run."""

@@ -301,3 +301,16 @@ async def test_a_device_that_cannot_be_written_is_named() -> None:
 async def test_what_goes_to_dev_null_is_gone() -> None:
     with opened("/dev/null") as descriptor:
         await asyncio.wait_for(LineSink(descriptor, "/dev/null").write([b"x" * 100_000] * 10), 20)
+
+
+async def test_a_short_line_that_was_taken_in_part_is_ended_when_it_is_interrupted(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
+    sink = LineSink(pipe.input, "out")
+    writing = asyncio.get_running_loop().create_task(sink.write([b"onetwothree"]))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    assert (pipe.take(12), sink.lines_written) == (b"onetwothree\n", 1)
