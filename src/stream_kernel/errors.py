@@ -1,4 +1,4 @@
-"""Every error of stream_kernel, and what a failed call reports about itself.
+"""Every error of stream_kernel.
 
 The tree::
 
@@ -11,6 +11,7 @@ The tree::
     ├── BoundaryInputError          (ValueError)       the input of a call was refused; no node ran for it
     ├── BoundaryError                                  one of the three categories of a failed call:
     │   ├── BoundaryTransportError  (ConnectionError)  the work could not be handed over, or its worker was lost
+    │   │   └── BoundaryOverloadedError                the queue of the group is full, and the group refuses instead of waiting
     │   ├── BoundaryTimeoutError    (TimeoutError)     the deadline passed
     │   └── BoundaryExecutionError  (RuntimeError)     the node failed
     └── RuntimeWorkerFailedError    (RuntimeError)     the three categories as one type, for runtimes that want one
@@ -21,22 +22,16 @@ setting or exception text of a node reaches a log by accident.
 
 from __future__ import annotations
 
-from typing import Literal
-
-import msgspec
+from stream_kernel.reports import Category, Delivery, FailureReport
 
 __all__ = [
     "BoundaryError",
     "BoundaryExecutionError",
     "BoundaryInputError",
+    "BoundaryOverloadedError",
     "BoundaryTimeoutError",
     "BoundaryTransportError",
-    "Category",
-    "CommandReport",
     "ConfigurationError",
-    "Delivery",
-    "FailureReport",
-    "NodeTiming",
     "PayloadError",
     "ProtocolViolation",
     "RuntimeWorkerFailedError",
@@ -46,57 +41,6 @@ __all__ = [
     "boundary_error",
     "handoff_sentence",
 ]
-
-Category = Literal["transport", "timeout", "execution", "input"]
-Delivery = Literal["not_executed", "executed", "maybe_executed"]
-
-
-class NodeTiming(msgspec.Struct, frozen=True, array_like=True):
-    """What one node did in one command: its runs, and the time in its own code, the nodes that follow it not counted."""
-
-    node: str
-    runs: int
-    milliseconds: float
-
-
-class CommandReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one command (one frame to one worker) of a call. Times are seconds."""
-
-    correlation_id: str
-    group: str
-    inputs: int
-    """How many inputs the command carried."""
-    delivery: Delivery
-    outcome: Literal["answered", "failed", "transport", "timeout", "withdrawn"]
-    worker_id: str | None = None
-    pid: int | None = None
-    generation: int | None = None
-    queued_seconds: float = 0.0
-    """From hand-over to the group until a worker took the command (or until the end, when none did)."""
-    executing_seconds: float | None = None
-    """In node code, as the worker measured it; None when it did not answer."""
-    wire_seconds: float | None = None
-    """The rest of the time between taking the command and having its reply: encoding, pipes, decoding."""
-    nodes: tuple[NodeTiming, ...] = ()
-    """The nodes that ran, in the order in which they first did; empty when the worker did not answer, or for a command that failed."""
-
-
-class FailureReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a call failed: the details that the error's text leaves out. Any field may be None when it is not known."""
-
-    reason: str | None = None
-    """One clean sentence or word, free of payloads and of texts from node code."""
-    node: str | None = None
-    input_index: int | None = None
-    """Position in the `inputs` of the call."""
-    exception_type: str | None = None
-    detail: str | None = None
-    """Traceback of the node as text. It may quote what the node's exception quotes: treat it as confidential."""
-    exit_code: int | None = None
-    signal: str | None = None
-    stderr_tail: tuple[str, ...] = ()
-    """The last lines that the worker wrote to stderr, control characters escaped."""
-    commands: tuple[CommandReport, ...] = ()
 
 
 class StreamKernelError(Exception):
@@ -186,6 +130,10 @@ class BoundaryTransportError(BoundaryError, ConnectionError):
     category: Category = "transport"
 
 
+class BoundaryOverloadedError(BoundaryTransportError):
+    """The queue of the group is full, and `overflow = "refuse"`: nothing was dispatched, and a later call may find room."""
+
+
 class BoundaryTimeoutError(BoundaryError, TimeoutError):
     """The deadline of the call passed. Where its work was running, the worker that ran it has been killed."""
 
@@ -245,9 +193,11 @@ def boundary_error(
     trace_ids: tuple[str, ...] = (),
     correlation_id: str | None = None,
     report: FailureReport | None = None,
+    is_overloaded: bool = False,
 ) -> BoundaryTransportError | BoundaryTimeoutError | BoundaryExecutionError | BoundaryInputError:
     """Build (not raise) the error of `category`; `message` is for `input` only, whose text names node and path."""
-    return _CLASSES[category](
+    chosen = BoundaryOverloadedError if is_overloaded else _CLASSES[category]
+    return chosen(
         message or handoff_sentence(category, group),
         delivery=delivery,
         group=group,

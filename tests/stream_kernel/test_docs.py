@@ -26,12 +26,12 @@ from stream_kernel.config.model import BootstrapConfig, ExecutionIpcConfig, Proc
 from stream_kernel.engine.base import Capabilities
 from stream_kernel.engine.inline import InlineEngine
 from stream_kernel.engine.process.supervisor import ProcessEngine
-from stream_kernel.errors import CommandReport, FailureReport
 from stream_kernel.execution.orchestration.run_summary import LineFailure
 from stream_kernel.observability.sinks import EventHub
 from stream_kernel.protocol import messages
 from stream_kernel.protocol.columns import InputColumns, OutputColumns
 from stream_kernel.protocol.session import TRANSITIONS
+from stream_kernel.reports import CommandReport, FailureReport
 from stream_kernel.routing.items import ItemFailure
 from stream_kernel.routing.router import NodeRoute
 

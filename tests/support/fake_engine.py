@@ -16,8 +16,8 @@ from stream_kernel.engine.boundary import BoundaryCall
 from stream_kernel.engine.preparation import prepare
 from stream_kernel.engine.settlement import Failure, Settled
 from stream_kernel.engine.turns import RunOrder
-from stream_kernel.errors import CommandReport, Delivery
 from stream_kernel.protocol.codec import Codec
+from stream_kernel.reports import CommandReport, Delivery
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.items import Emission, ItemFailure
 from stream_kernel.routing.packed import Packed

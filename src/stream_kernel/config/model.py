@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from stream_kernel.errors import ConfigurationError
 from stream_kernel.routing.text import is_utf8
 
-__all__ = ["BootstrapConfig", "ExecutionIpcConfig", "Mode", "ProcessGroupConfig", "RuntimeConfig", "SourceConfig"]
+__all__ = ["BootstrapConfig", "ExecutionIpcConfig", "Mode", "ProcessGroupConfig", "RestartConfig", "RuntimeConfig", "SourceConfig"]
 
 Mode = Literal["process_supervisor", "inline", "inline_wire"]
 Name = Annotated[str, Field(min_length=1)]
@@ -85,6 +85,24 @@ class ExecutionIpcConfig(_Frozen):
     """The longest chain of node runs that one input may start."""
 
 
+class RestartConfig(_Frozen):
+    """`restart` of a group: what becomes of a worker that was lost."""
+
+    strategy: Literal["permanent", "transient", "temporary"] = "permanent"
+    """permanent: always replaced · transient: unless it ended by itself with exit code 0 · temporary: never."""
+    intensity: Annotated[int, Field(ge=0, le=1000)] = 5
+    """More unprovoked deaths than this within `period_seconds` fail the group."""
+    period_seconds: Seconds = 30.0
+    backoff_seconds: Annotated[tuple[Seconds, Seconds], Field(strict=False)] = (0.1, 30.0)
+    """The first replacement comes at once; each further one waits at random up to the first figure, doubled each time up to the second."""
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> RestartConfig:
+        if self.backoff_seconds[0] > self.backoff_seconds[1]:
+            raise ValueError("backoff_seconds: the first figure must not be greater than the second")
+        return self
+
+
 class ProcessGroupConfig(_Frozen):
     """One entry of `[[process_groups]]`: workers that run the same nodes."""
 
@@ -99,8 +117,41 @@ class ProcessGroupConfig(_Frozen):
     """Variables set in the workers; `{worker_index}` in a value is replaced."""
     env_passthrough: Names = ()
     """Names of variables handed on from the parent; a trailing `*` matches any ending."""
+    depth: Annotated[int, Field(ge=1, le=64)] = 1
+    """How many commands a worker may have at a time, the one at work included."""
+    max_queued: Annotated[int, Field(ge=1)] = 1024
+    """How many commands may wait for a worker."""
+    max_queued_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024
+    """How many bytes of payloads may wait for a worker."""
+    overflow: Literal["wait", "refuse"] = "wait"
+    """What a call meets when the queue is full: it waits within its deadline, or is refused at once."""
+    retries: Annotated[int, Field(ge=0, le=100)] = 0
+    """How often a command whose worker was lost is run again; only where every node of the group is idempotent."""
+    restart: RestartConfig = RestartConfig()
+    max_requests_per_worker: Annotated[int, Field(ge=1)] | None = None
+    """A worker that has answered about so many commands (up to a tenth fewer, at random) is replaced; None: never."""
+    max_rss_mb: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """A worker that has grown by about so many MiB since its first answer is replaced; None: never."""
+    ping_interval_seconds: Seconds = 10.0
+    """An idle worker is asked for a sign of life this often."""
+    ping_timeout_seconds: Seconds = 5.0
+    """How long it may take to answer; it is killed then, and replaced."""
     start_timeout_seconds: Seconds = 30.0
+    drain_timeout_seconds: Seconds | None = None
+    """How long the work that was admitted may take once the end has begun; None takes `stop_timeout_seconds`."""
     stop_timeout_seconds: Seconds = 5.0
+    """How long a worker may take to end after the stop message."""
+    eof_timeout_seconds: Seconds = 0.5
+    """How long it may take to end after its stdin has been closed."""
+    terminate_timeout_seconds: Seconds = 1.0
+    """How long its process tree may take to end after SIGTERM."""
+    reap_timeout_seconds: Seconds = 2.0
+    """How long a process may take to vanish after SIGKILL, before it is left behind."""
+
+    @property
+    def drain_seconds(self) -> float:
+        """The drain timeout in force."""
+        return self.stop_timeout_seconds if self.drain_timeout_seconds is None else self.drain_timeout_seconds
 
 
 class SourceConfig(_Frozen):

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from stream_kernel.errors import CommandReport
+from stream_kernel.reports import CommandReport, WorkerExitReport
 from stream_kernel.routing.items import Emission, InputItem, ItemFailure
 from stream_kernel.routing.packed import Packed
 from stream_kernel.routing.router import NodeRoute, Router
@@ -79,9 +79,8 @@ class Loss(msgspec.Struct):
     category: Literal["transport", "timeout"]
     reason: str
     report: CommandReport
-    exit_code: int | None = None
-    signal: str | None = None
-    stderr_tail: tuple[str, ...] = ()
+    exit: WorkerExitReport | None = None
+    """How the worker ended that had it."""
 
 
 Outcome = Answer | Loss

@@ -16,14 +16,8 @@ from stream_kernel.engine.base import Answer, Command, Engine, Loss, Outcome, Ti
 from stream_kernel.engine.preparation import Prepared
 from stream_kernel.engine.settlement import Failure, Output, Settled, Step
 from stream_kernel.engine.turns import Turn
-from stream_kernel.errors import (
-    BoundaryError,
-    BoundaryInputError,
-    CommandReport,
-    Delivery,
-    FailureReport,
-    handoff_sentence,
-)
+from stream_kernel.errors import BoundaryError, BoundaryInputError, handoff_sentence
+from stream_kernel.reports import CommandReport, Delivery, FailureReport
 from stream_kernel.routing.items import Emission, InputItem, ItemFailure
 from stream_kernel.routing.router import NodeRoute
 
@@ -215,9 +209,7 @@ class BoundaryCall:
                     correlation_id=loss.report.correlation_id,
                     report=FailureReport(
                         reason=loss.reason,
-                        exit_code=loss.exit_code,
-                        signal=loss.signal,
-                        stderr_tail=loss.stderr_tail,
+                        exit=loss.exit,
                         commands=(loss.report,),
                     ),
                 )

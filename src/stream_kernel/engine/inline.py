@@ -31,12 +31,13 @@ from stream_kernel.engine.base import (
     WorkerSnapshot,
     cardinality_refusal,
 )
-from stream_kernel.errors import CommandReport, Delivery, NodeTiming, PayloadError, WorkerBootstrapError
+from stream_kernel.errors import PayloadError, WorkerBootstrapError
 from stream_kernel.nodes.registry import BuiltNode, build_nodes, enter_contexts
 from stream_kernel.nodes.runner import CallScope, GroupRunner
 from stream_kernel.observability.events import EventKind, LifecycleEvent
 from stream_kernel.observability.sinks import Sink
 from stream_kernel.protocol.codec import Codec
+from stream_kernel.reports import CommandReport, Delivery, NodeTiming
 from stream_kernel.routing.items import Emission, ItemFailure
 from stream_kernel.routing.packed import Packed
 from stream_kernel.routing.router import NodeRoute, Router

@@ -8,7 +8,8 @@ import msgspec
 
 from stream_kernel.engine.base import PayloadCodec
 from stream_kernel.engine.settlement import Failure, Place, Step
-from stream_kernel.errors import Category, FailureReport, PayloadError
+from stream_kernel.errors import PayloadError
+from stream_kernel.reports import Category, FailureReport
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.items import InputItem
 from stream_kernel.routing.router import Router

@@ -8,17 +8,8 @@ from typing import Any
 import msgspec
 
 from stream_kernel.engine.base import PayloadCodec
-from stream_kernel.errors import (
-    BoundaryError,
-    BoundaryInputError,
-    Category,
-    CommandReport,
-    Delivery,
-    FailureReport,
-    PayloadError,
-    boundary_error,
-    handoff_sentence,
-)
+from stream_kernel.errors import BoundaryError, BoundaryInputError, PayloadError, boundary_error, handoff_sentence
+from stream_kernel.reports import Category, CommandReport, Delivery, FailureReport
 from stream_kernel.routing.envelope import BoundaryFailure, Envelope, TerminalEvent
 from stream_kernel.routing.items import Emission, InputItem
 

@@ -13,10 +13,11 @@ from typing import Any, Protocol
 
 import msgspec
 
-from stream_kernel.errors import NodeTiming, PayloadError
+from stream_kernel.errors import PayloadError
 from stream_kernel.nodes.context import NodeContext
 from stream_kernel.nodes.failure import NodeFailure, exception_name
 from stream_kernel.nodes.registry import BuiltNode
+from stream_kernel.reports import NodeTiming
 from stream_kernel.routing.envelope import Envelope, TerminalEvent
 from stream_kernel.routing.items import Emission, InputItem, ItemFailure
 from stream_kernel.routing.packed import Packed

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from stream_kernel.errors import NodeTiming
 from stream_kernel.protocol.columns import InputColumns, OutputColumns
+from stream_kernel.reports import NodeTiming
 from stream_kernel.routing.items import ItemFailure
 from stream_kernel.routing.router import NodeRoute
 
@@ -24,6 +24,7 @@ __all__ = [
     "ExecuteBoundary",
     "ExecuteBoundaryError",
     "ExecuteBoundaryResult",
+    "FaultOrder",
     "FromParent",
     "FromWorker",
     "Hello",
@@ -60,6 +61,19 @@ class MainModule(msgspec.Struct, frozen=True, omit_defaults=True):
     path: str | None = None
 
 
+class FaultOrder(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A fault that a worker is to bring about. Sent only by a supervisor that was built for tests with `chaos`."""
+
+    point: str
+    """Where: one of the fault points of `stream_kernel.worker.faultpoints`."""
+    action: str
+    """What: one of its actions."""
+    nth: int = 1
+    """At which passage of the point, counted in one incarnation of the worker, from 1."""
+    argument: str = ""
+    """Of `exit`: the code. Of `hold`: the path of a FIFO. Of point `mid_write`: how many bytes of the frame are written before."""
+
+
 class Hello(_Message, frozen=True, tag="hello"):
     """The worker introduces itself."""
 
@@ -83,6 +97,7 @@ class Bootstrap(_Message, frozen=True, tag="bootstrap"):
     import_path: list[str]
     limits: Limits
     main: MainModule | None = None
+    faults: tuple[FaultOrder, ...] = ()
 
 
 class Ready(_Message, frozen=True, tag="ready"):
@@ -115,6 +130,9 @@ class ExecuteBoundary(_Message, frozen=True, tag="execute_boundary"):
     remaining_ms: float
     on_error: Literal["raise", "collect"]
     inputs: InputColumns
+    after_ms: float | None = None
+    """How long after the command before it this one was sent, when the worker still had that one: it is read later than it came, and
+    `remaining_ms` counts from its sending."""
 
 
 class ExecuteBoundaryResult(_Message, frozen=True, tag="execute_boundary_result"):

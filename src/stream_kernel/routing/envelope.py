@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from stream_kernel.errors import Category, Delivery
+from stream_kernel.reports import Category, Delivery
 
 __all__ = ["BoundaryFailure", "Envelope", "RoutingResult", "TerminalEvent", "TerminalStatus", "check_optional_str"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from stream_kernel.errors import Category
+from stream_kernel.reports import Category
 from stream_kernel.routing.envelope import BoundaryFailure, TerminalStatus
 from stream_kernel.routing.packed import Packed
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from stream_kernel.errors import NodeTiming
 from stream_kernel.protocol.columns import outputs_to_columns
 from stream_kernel.protocol.messages import ExecuteBoundaryError, ExecuteBoundaryResult
+from stream_kernel.reports import NodeTiming
 from stream_kernel.routing.items import Emission, ItemFailure
 
 __all__ = ["ReplyBuilder"]

@@ -6,8 +6,8 @@ import pytest
 
 from run_summaries import failure_with, summary_with
 from stream_kernel.cli.exit_codes import ExitCode, exit_code_of
-from stream_kernel.errors import Category
 from stream_kernel.execution.orchestration.run_summary import RunOutcome
+from stream_kernel.reports import Category
 
 
 def test_the_numbers_are_those_that_scripts_rely_on() -> None:

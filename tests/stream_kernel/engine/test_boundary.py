@@ -9,7 +9,7 @@ import pytest
 
 from fake_engine import FakeEngine, call_of, shown
 from stream_kernel import BoundaryDispatchInput, BoundaryError, BoundaryExecutionError, BoundaryInputError, BoundaryTransportError
-from stream_kernel.errors import Delivery
+from stream_kernel.reports import Delivery
 from stream_kernel.routing.items import ItemFailure
 from stream_kernel.routing.router import NodeRoute
 

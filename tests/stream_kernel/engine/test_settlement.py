@@ -9,8 +9,8 @@ from fake_engine import packed
 from message_nodes import Order
 from stream_kernel import BoundaryFailure, Envelope, TerminalEvent
 from stream_kernel.engine.settlement import Failure, Finished, Output, Step, finish
-from stream_kernel.errors import Category, CommandReport, FailureReport
 from stream_kernel.protocol.codec import Codec
+from stream_kernel.reports import Category, CommandReport, FailureReport
 from stream_kernel.routing.items import Emission, InputItem
 from stream_kernel.routing.packed import Packed
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from msgspec import Raw
 
-from stream_kernel.errors import NodeTiming
 from stream_kernel.protocol.columns import outputs_from_columns
 from stream_kernel.protocol.messages import ExecuteBoundaryResult
+from stream_kernel.reports import NodeTiming
 from stream_kernel.routing.items import Emission, ItemFailure
 from stream_kernel.routing.packed import Packed
 from stream_kernel.worker.reply import ReplyBuilder

@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-from stream_kernel.engine.process.child import ExitStatus
 from stream_kernel.engine.process.ticket import Ticket
 from stream_kernel.errors import ProtocolViolation
 from stream_kernel.protocol.columns import outputs_from_columns
 from stream_kernel.protocol.messages import ExecuteBoundaryError, ExecuteBoundaryResult
+from stream_kernel.reports import WorkerExitReport
 from stream_kernel.routing.items import Emission, ItemFailure
 
 __all__ = ["Ledger"]
@@ -80,18 +80,12 @@ class Ledger:
             ticket.lose("transport", reason)
         self._pending.clear()
 
-    def close(self, status: ExitStatus, reason: str, stderr_tail: tuple[str, ...]) -> None:
+    def close(self, report: WorkerExitReport) -> None:
         """The worker is dead: nothing will come any more."""
         for ticket in self._owed.values():
             ticket.disarm()
         for ticket in self._pending.values():
-            ticket.lose(
-                "timeout" if ticket.expired else "transport",
-                reason,
-                exit_code=status.exit_code,
-                signal=status.signal,
-                stderr_tail=stderr_tail,
-            )
+            ticket.lose("timeout" if ticket.expired else "transport", report.reason, exit=report)
         self._owed.clear()
         self._pending.clear()
         self._parts.clear()

@@ -39,6 +39,7 @@ from stream_kernel.protocol.messages import (
     StartWork,
     Stop,
 )
+from stream_kernel.reports import WorkerExitReport
 from stream_kernel.routing.router import NodeRoute
 
 __all__ = ["End", "SlotOwner", "WorkerSlot"]
@@ -248,7 +249,17 @@ class WorkerSlot:
         if reason == "it ended" or self._killed_for is not None:
             reason = self._killed_for or str(status)
         was_ready = self.state in ("ready", "stopping") or (self.state == "killing" and self._boot_error is None)
-        self._ledger.close(status, reason, stderr.tail())
+        report = WorkerExitReport(
+            worker_id=self.worker_id,
+            group=self._group.name,
+            generation=self.generation,
+            pid=child.pid,
+            reason=reason,
+            exit_code=status.exit_code,
+            signal=status.signal,
+            stderr_tail=stderr.tail(),
+        )
+        self._ledger.close(report)
         self._advance("exited")
         if self._final:
             graceful = self._killed_for is None and status.exit_code == 0

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from stream_kernel.engine.base import Answer, Command, Loss, Outcome
-from stream_kernel.errors import CommandReport, Delivery, NodeTiming
+from stream_kernel.reports import CommandReport, Delivery, NodeTiming, WorkerExitReport
 from stream_kernel.routing.items import Emission, ItemFailure
 
 __all__ = ["Ticket"]
@@ -87,13 +87,11 @@ class Ticket:
         category: Literal["transport", "timeout"],
         reason: str,
         *,
-        exit_code: int | None = None,
-        signal: str | None = None,
-        stderr_tail: tuple[str, ...] = (),
+        exit: WorkerExitReport | None = None,  # noqa: A002  the report's own name
     ) -> None:
         """There will be no reply. It is `maybe_executed` as soon as a worker has had it."""
         delivery: Delivery = "not_executed" if self._taken is None else "maybe_executed"
-        self._settle(Loss(category, reason, self._report(delivery, category), exit_code, signal, stderr_tail))
+        self._settle(Loss(category, reason, self._report(delivery, category), exit))
 
     def _settle(self, outcome: Outcome) -> None:
         if not self.future.done():

@@ -11,17 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from stream_kernel.config.model import RuntimeConfig
-from stream_kernel.errors import (
-    BoundaryError,
-    BoundaryInputError,
-    Category,
-    Delivery,
-    RuntimeWorkerFailedError,
-    WorkerBootstrapError,
-    handoff_sentence,
-)
+from stream_kernel.errors import BoundaryError, BoundaryInputError, RuntimeWorkerFailedError, WorkerBootstrapError, handoff_sentence
 from stream_kernel.observability.sinks import Sink
 from stream_kernel.platform.services.bootstrap import create_supervisor
+from stream_kernel.reports import Category, Delivery
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.envelope import RoutingResult
 

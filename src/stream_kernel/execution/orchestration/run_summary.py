@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from stream_kernel.config.model import ProcessGroupConfig, RuntimeConfig
-from stream_kernel.errors import Category, CommandReport, Delivery
+from stream_kernel.reports import Category, CommandReport, Delivery
 
 __all__ = ["GroupTotals", "LineFailure", "NodeTotals", "RunOutcome", "RunSummary", "Totals"]
 

@@ -16,7 +16,8 @@ from stream_kernel.engine.boundary import BoundaryCall
 from stream_kernel.engine.preparation import Prepared, prepare, refuse_all
 from stream_kernel.engine.settlement import Finished, Settled, finish
 from stream_kernel.engine.turns import RunOrder
-from stream_kernel.errors import Category, CommandReport, WorkerBootstrapError
+from stream_kernel.errors import WorkerBootstrapError
+from stream_kernel.reports import Category, CommandReport
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.text import is_utf8
 

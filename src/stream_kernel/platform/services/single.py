@@ -7,7 +7,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from stream_kernel.engine.settlement import Finished
-from stream_kernel.errors import BoundaryError, BoundaryInputError, Category, FailureReport, boundary_error
+from stream_kernel.errors import BoundaryError, BoundaryInputError, boundary_error
+from stream_kernel.reports import Category, FailureReport
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.envelope import TerminalEvent
 

@@ -9,16 +9,20 @@ import pytest
 from msgspec import Raw
 
 from stream_kernel.engine.base import Answer, Command, Loss
-from stream_kernel.engine.process.child import ExitStatus
 from stream_kernel.engine.process.ledger import Ledger
 from stream_kernel.engine.process.ticket import Ticket
 from stream_kernel.errors import ProtocolViolation
 from stream_kernel.protocol.columns import OutputColumns, outputs_to_columns
 from stream_kernel.protocol.messages import ExecuteBoundaryError, ExecuteBoundaryResult
+from stream_kernel.reports import WorkerExitReport
 from stream_kernel.routing.items import Emission
 from stream_kernel.routing.packed import Packed
 
 MakeCommand = Callable[..., Command]
+
+REPORT = WorkerExitReport(
+    worker_id="g#0", group="g", generation=1, reason="it ended", exit_code=3, signal="SIGKILL", stderr_tail=("last words",)
+)
 
 
 def columns(*indexes: int) -> OutputColumns | None:
@@ -106,10 +110,10 @@ async def test_a_death_settles_what_is_owed(make_command: MakeCommand, expired: 
     rung = asyncio.Event()
     ticket.arm(lambda _: rung.set())
     ticket.expired = expired
-    ledger.close(ExitStatus(exit_code=3), "it ended", ("last words",))
+    ledger.close(REPORT)
     outcome = await ticket.future
     assert isinstance(outcome, Loss)
-    assert (outcome.category, outcome.exit_code, outcome.stderr_tail) == (category, 3, ("last words",))
+    assert (outcome.category, outcome.exit) == (category, REPORT)
     assert len(ledger) == 0
     await asyncio.sleep(0.02)
     assert not rung.is_set()

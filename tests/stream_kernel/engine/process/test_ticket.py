@@ -7,8 +7,13 @@ from collections.abc import Callable
 
 from stream_kernel.engine.base import Answer, Command, Loss
 from stream_kernel.engine.process.ticket import Ticket
+from stream_kernel.reports import WorkerExitReport
 
 MakeCommand = Callable[..., Command]
+
+REPORT = WorkerExitReport(
+    worker_id="g#0", group="g", generation=1, reason="it ended", exit_code=3, signal="SIGKILL", stderr_tail=("last words",)
+)
 
 
 async def test_the_first_outcome_wins(make_command: MakeCommand) -> None:
@@ -33,11 +38,11 @@ async def test_a_loss_before_a_worker_took_it_ran_nowhere(make_command: MakeComm
 async def test_a_loss_after_a_worker_took_it_may_have_run(make_command: MakeCommand) -> None:
     ticket = Ticket(make_command(), asyncio.get_running_loop())
     ticket.taken_by("g#0", 7, 2)
-    ticket.lose("transport", "it died", signal="SIGKILL", stderr_tail=("last words",))
+    ticket.lose("transport", "it died", exit=REPORT)
     outcome = await ticket.future
     assert isinstance(outcome, Loss)
-    assert (outcome.report.delivery, outcome.report.generation, outcome.signal) == ("maybe_executed", 2, "SIGKILL")
-    assert outcome.stderr_tail == ("last words",)
+    assert (outcome.report.delivery, outcome.report.generation) == ("maybe_executed", 2)
+    assert outcome.exit is REPORT
 
 
 async def test_only_what_no_worker_has_can_be_withdrawn(make_command: MakeCommand) -> None:

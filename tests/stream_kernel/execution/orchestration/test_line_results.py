@@ -8,10 +8,11 @@ import pytest
 
 from stream_kernel import Envelope, TerminalEvent
 from stream_kernel.engine.settlement import Finished
-from stream_kernel.errors import Category, Delivery, FailureReport, boundary_error
+from stream_kernel.errors import boundary_error
 from stream_kernel.execution.orchestration.line_results import LineResult, results_of
 from stream_kernel.execution.orchestration.line_source import Line
 from stream_kernel.execution.orchestration.run_summary import LineFailure
+from stream_kernel.reports import Category, Delivery, FailureReport
 
 
 def output(root: int, payload: Any) -> Finished:

@@ -21,7 +21,6 @@ from stream_kernel import (
     RuntimeConfig,
     WorkerBootstrapError,
 )
-from stream_kernel.errors import Category, Delivery, FailureReport
 from stream_kernel.execution.orchestration.lifecycle_orchestration import (
     RuntimeSupervisor,
     RuntimeWorkerFailedError,
@@ -30,6 +29,7 @@ from stream_kernel.execution.orchestration.lifecycle_orchestration import (
     run_lifecycle,
 )
 from stream_kernel.observability.events import LifecycleEvent
+from stream_kernel.reports import Category, Delivery, FailureReport
 
 SENTENCES: dict[str, str] = {
     "transport": "remote handoff transport failed for group 'G'",

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from fixture_types import MakeConfig
-from stream_kernel.errors import CommandReport, NodeTiming
 from stream_kernel.execution.orchestration.run_summary import GroupTotals, NodeTotals, Totals
+from stream_kernel.reports import CommandReport, NodeTiming
 
 
 def report(group: str, inputs: int, *nodes: tuple[str, int, float], **times: Any) -> CommandReport:
