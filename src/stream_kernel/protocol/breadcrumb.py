@@ -7,13 +7,17 @@ A zero says nothing. Behind them, from `STACKS_OFFSET` on, faulthandler writes t
 
 from __future__ import annotations
 
+import signal
+
 import msgspec
 
-__all__ = ["BLACK_BOX_SIZE", "STACKS_OFFSET", "Progress", "pack_progress", "unpack_progress"]
+__all__ = ["BLACK_BOX_SIZE", "STACKS_OFFSET", "STACKS_SIGNAL", "Progress", "pack_progress", "unpack_progress"]
 
 BLACK_BOX_SIZE = 4096
 """Bytes that are mapped: a page."""
 STACKS_OFFSET = BLACK_BOX_SIZE
+STACKS_SIGNAL: int = signal.SIGRTMIN + 10 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2
+"""Asks a worker for its stacks. Not one of those that programs use for themselves, where the system has others."""
 _COMMAND_BITS, _INDEX_BITS, _NODE_BITS = 28, 24, 12
 _INDEX_MAX = (1 << _INDEX_BITS) - 1
 _NODE_MAX = (1 << _NODE_BITS) - 1
