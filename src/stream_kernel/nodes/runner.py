@@ -82,6 +82,8 @@ class GroupRunner:
         self._is_own_cancel: Callable[[BaseException], bool] = lambda _: False
         self._between_items: Callable[[], Awaitable[None]] = _nothing
         self._on_exception: Callable[[BaseException], None] = lambda _: None
+        self._note_progress: Callable[[int, str], None] | None = None
+        self._on_return: Callable[[], None] | None = None
         self._spent: dict[str, tuple[int, float]] = {}
 
     def watch_cancel(self, is_own_cancel: Callable[[BaseException], bool]) -> None:
@@ -109,6 +111,18 @@ class GroupRunner:
         """Show what a node raised, its frames still there, before it becomes the failure of its item."""
         self._on_exception = on_exception
 
+    def watch_progress(self, note: Callable[[int, str], None]) -> None:
+        """Call this with the index of the input and the name of the node whenever a node is about to work.
+
+        That is before each call, before each step of a generator, whose node is at work again after those behind it, and before what
+        follows the yield of a generator that is left early.
+        """
+        self._note_progress = note
+
+    def watch_returns(self, on_return: Callable[[], None]) -> None:
+        """Call this whenever a node has given control back, with an output, with an exception, or at its end."""
+        self._on_return = on_return
+
     @property
     def timing(self) -> tuple[NodeTiming, ...]:
         """The nodes that ran in the last batch."""
@@ -117,6 +131,8 @@ class GroupRunner:
     def _spend(self, name: str, started: float, runs: int) -> None:
         count, seconds = self._spent.get(name, (0, 0.0))
         self._spent[name] = (count + runs, seconds + perf_counter() - started)
+        if self._on_return is not None:
+            self._on_return()
 
     async def run_batch(
         self,
@@ -172,6 +188,8 @@ class GroupRunner:
             deadline=scope.deadline,
         )
         started = perf_counter()
+        if self._note_progress is not None:
+            self._note_progress(trail.index, name)
         try:
             result = node.call(message, context)
             if node.is_async and type(result) is not AsyncGeneratorType:
@@ -190,25 +208,37 @@ class GroupRunner:
             await self._forward(sending, scope, out)
 
     async def _stream(self, node: BuiltNode, produced: Any, trail: _Trail, scope: CallScope, out: list[Emission]) -> None:
+        name = node.spec.name
         outputs = _Outputs(produced)
         try:
             while True:
                 started = perf_counter()
+                if self._note_progress is not None:
+                    self._note_progress(trail.index, name)
                 try:
                     output = await anext(outputs)
                 except StopAsyncIteration:
                     return
                 except BaseException as error:  # noqa: BLE001  user code
-                    raise self._raised(node.spec.name, error) from None
+                    raise self._raised(name, error) from None
                 finally:
-                    self._spend(node.spec.name, started, 0)
+                    self._spend(name, started, 0)
                 if output is not None:
                     await self._forward(self._pack(node, output, trail), scope, out)
         finally:
-            try:
-                await outputs.close()
-            except BaseException as error:  # noqa: BLE001  user code: what follows a yield
-                raise self._raised(node.spec.name, error) from None
+            if not outputs.have_ended:
+                await self._leave(name, trail.index, outputs)
+
+    async def _leave(self, name: str, index: int, outputs: _Outputs) -> None:
+        started = perf_counter()
+        if self._note_progress is not None:
+            self._note_progress(index, name)
+        try:
+            await outputs.close()
+        except BaseException as error:  # noqa: BLE001  user code: what follows a yield
+            raise self._raised(name, error) from None
+        finally:
+            self._spend(name, started, 0)
 
     def _raised(self, name: str, error: BaseException) -> BaseException:
         if isinstance(error, NodeFailure) or self._is_own_cancel(error):
@@ -341,6 +371,11 @@ class _Outputs(AsyncIterator[Any]):
         except StopIteration:
             pass
         raise StopAsyncIteration
+
+    @property
+    def have_ended(self) -> bool:
+        """Whether none of its code is left to run."""
+        return (self._produced.ag_frame if self._is_async else self._produced.gi_frame) is None
 
     async def close(self) -> None:
         if self._is_async:

@@ -1,4 +1,4 @@
-"""`python -P -m stream_kernel.worker --lifeline FD --max-frame-bytes N`: started by a supervisor, never by hand."""
+"""`python -P -m stream_kernel.worker --lifeline FD --max-frame-bytes N --black-box FD`: started by a supervisor, never by hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 def main() -> None:
     """Claim the wire, tie the process to its parent, serve."""
-    if sys.argv[1:2] != ["--lifeline"] or sys.argv[3:4] != ["--max-frame-bytes"] or len(sys.argv) != 5:
+    if sys.argv[1::2] != ["--lifeline", "--max-frame-bytes", "--black-box"] or len(sys.argv) != 7:
         sys.exit("stream_kernel.worker is started by a supervisor: see the README for how to start one")
     from stream_kernel.worker.stdio import claim_wire
 
@@ -17,11 +17,15 @@ def main() -> None:
     from stream_kernel.worker.lifeline import hold_lifeline
 
     hold_lifeline(int(sys.argv[2]))
+    from stream_kernel.worker.black_box import BlackBox
+
+    black_box = BlackBox(int(sys.argv[6]))
+    black_box.show_stacks()
     max_frame_bytes = int(sys.argv[4])
     del sys.argv[1:]  # user modules must not take our arguments for theirs
     from stream_kernel.worker.host import serve
 
-    code = serve(wire, max_frame_bytes)
+    code = serve(wire, max_frame_bytes, black_box)
     with contextlib.suppress(ValueError, OSError):  # a node may have closed them
         sys.stdout.flush()
         sys.stderr.flush()

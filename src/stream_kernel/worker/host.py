@@ -5,13 +5,15 @@ A blocking loop. Nodes that are async get one event loop for the life of the wor
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stream_kernel._version import __version__
 from stream_kernel.errors import ProtocolViolation, WorkerBootstrapError
@@ -25,6 +27,8 @@ from stream_kernel.protocol.messages import (
     BootstrapError,
     Cancel,
     ExecuteBoundary,
+    ExecuteBoundaryError,
+    ExecuteBoundaryResult,
     FromParent,
     FromWorker,
     Hello,
@@ -39,9 +43,13 @@ from stream_kernel.protocol.session import Role, Session
 from stream_kernel.routing.items import Emission, ItemFailure
 from stream_kernel.routing.packed import Packed
 from stream_kernel.routing.router import Router
+from stream_kernel.worker.black_box import BlackBox
 from stream_kernel.worker.boot import import_nodes
 from stream_kernel.worker.reply import ReplyBuilder
 from stream_kernel.worker.stdio import Wire
+
+if TYPE_CHECKING:
+    from stream_kernel.worker.faultpoints import FaultPoints
 
 __all__ = ["Host", "serve"]
 
@@ -52,12 +60,17 @@ _CANCEL_POLL_SECONDS = 0.005
 class Host:
     """One worker process, from hello to stopped."""
 
-    def __init__(self, wire: Wire, max_frame_bytes: int) -> None:
+    def __init__(self, wire: Wire, max_frame_bytes: int, black_box: BlackBox) -> None:
         self._wire = wire
+        self._black_box = black_box
         self._session = Session(Role.WORKER, max_frame_bytes)
         self._inbox: list[FromWorker | FromParent] = []
         self._cancelled: set[str] = set()
+        self._commands = 0
+        self._sent = math.inf
+        self._sent_times: deque[float] = deque()
         self._next_poll = 0.0
+        self._faults: FaultPoints | None = None
         self._runner: GroupRunner | None = None
         self._codec: Codec | None = None
         self._nodes: list[BuiltNode] = []
@@ -71,6 +84,7 @@ class Host:
         code = 0
         for message in self._messages():
             if isinstance(message, Stop):
+                self._reach("stop")
                 break
             if isinstance(message, Bootstrap):
                 code = self._boot(message)
@@ -94,7 +108,20 @@ class Host:
             data = self._wire.read()
             if not data:
                 return
-            self._inbox.extend(self._session.receive(data))
+            self._receive(data)
+
+    def _receive(self, data: bytes, *, at_work: bool = False) -> None:
+        """Put what was read in the inbox. A cancel counts at once, whatever waits before it; so does a ping during a command."""
+        now = time.monotonic()
+        for message in self._session.receive(data):
+            if isinstance(message, Cancel) or (at_work and isinstance(message, Ping)):
+                self._note(message)
+                continue
+            if isinstance(message, ExecuteBoundary):
+                # One that was sent while there was another may be read much later than it came.
+                self._sent = now if message.after_ms is None else min(now, self._sent + message.after_ms / 1000)
+                self._sent_times.append(self._sent)
+            self._inbox.append(message)
 
     def _note(self, message: FromWorker | FromParent) -> None:
         """What needs no node."""
@@ -108,12 +135,21 @@ class Host:
     def _say(self, message: FromWorker | FromParent) -> None:
         self._wire.write(self._session.send(message))
 
+    def _reach(self, point: str) -> None:
+        if self._faults is not None:
+            self._faults.reach(point)
+
     # -- boot
 
     def _boot(self, order: Bootstrap) -> int:
         self._order = order
         group = order.process_group
         try:
+            if order.faults:
+                from stream_kernel.worker.faultpoints import FaultPoints
+
+                self._faults = FaultPoints(group, order.faults, self._wire)
+            self._reach("boot")
             self._nodes = import_nodes(order)
             declared = {node.spec.name: (*node.spec.consumes, *node.spec.emits) for node in self._nodes}
             self._codec = Codec.of_nodes(group, declared, max_bytes=order.limits.max_frame_bytes)
@@ -123,6 +159,7 @@ class Host:
         except WorkerBootstrapError as error:
             problem = error
         else:
+            self._reach("ready")
             self._say(Ready(nodes=[node.route for node in self._nodes]))
             return 0
         if problem.detail:
@@ -145,6 +182,13 @@ class Host:
             carrier=_OwnCarrier(self._codec, self._wire),
             max_hops=self._order.limits.max_hops,
         )
+        if not self._black_box.set_nodes(node.spec.name for node in self._nodes):
+            return  # a note could not tell them apart, and a wrong one is worse than none
+        if self._faults is None:
+            self._runner.watch_progress(self._black_box.note)
+        else:
+            self._runner.watch_progress(self._faults.around(self._black_box.note))
+            self._runner.watch_returns(self._faults.after_node)
 
     def _drive(self, work: Coroutine[Any, Any, R]) -> R:
         if self._loop is not None:
@@ -173,8 +217,13 @@ class Host:
     # -- commands
 
     def _run_command(self, command: ExecuteBoundary) -> None:
+        self._reach("read")
+        self._commands += 1
+        self._black_box.begin(self._commands)
+        deadline = self._sent_times.popleft() + command.remaining_ms / 1000
+        self._next_poll = 0.0  # one that was cancelled before it began must not begin
         try:
-            self._drive(self._execute(command))
+            self._drive(self._execute(command, deadline))
         except (ProtocolViolation, OSError):
             raise
         except BaseException as error:  # noqa: BLE001  what user code did to the loop, or a reply that cannot be sent
@@ -182,27 +231,36 @@ class Host:
             if command.correlation_id in self._session.outstanding:
                 reply = ReplyBuilder(command.correlation_id, 0)
                 reason = f"the command could not be finished ({type(error).__name__})"
-                self._say(reply.error(ItemFailure(0, "execution", reason)))
+                self._reply(reply.error(ItemFailure(0, "execution", reason)))
+        finally:
+            self._cancelled.discard(command.correlation_id)
 
-    async def _execute(self, command: ExecuteBoundary) -> None:
+    def _reply(self, message: ExecuteBoundaryResult | ExecuteBoundaryError) -> None:
+        frame = self._session.send(message)
+        if self._faults is None:
+            self._wire.write(frame)
+        else:
+            self._faults.write_reply(frame)
+
+    async def _execute(self, command: ExecuteBoundary, deadline: float) -> None:
         assert self._runner is not None and self._order is not None
         reply = ReplyBuilder(command.correlation_id, self._order.limits.max_frame_bytes)
 
         def take(outcome: list[Emission] | ItemFailure) -> None:
             for part in reply.add(outcome):
-                self._say(part)
+                self._reply(part)
 
         failure = await self._runner.run_batch(
             inputs_from_columns(command.inputs),
-            CallScope(command.run_id, command.scenario_id, time.monotonic() + command.remaining_ms / 1000),
+            CallScope(command.run_id, command.scenario_id, deadline),
             stop_at_failure=command.on_error == "raise",
             take=take,
             is_cancelled=lambda: self._is_cancelled(command.correlation_id),
         )
-        self._say(reply.last(self._runner.timing) if failure is None else reply.error(failure))
+        self._reply(reply.last(self._runner.timing) if failure is None else reply.error(failure))
 
     def _is_cancelled(self, correlation_id: str) -> bool:
-        """Look for a cancel that came meanwhile; now and then only, since a look is a system call."""
+        """Look for a cancel that came meanwhile; after the first item now and then only, since a look is a system call."""
         self._wire.check_owner()  # a forked copy must not run the items that are left
         now = time.monotonic()
         if now >= self._next_poll:
@@ -211,18 +269,8 @@ class Host:
                 data = self._wire.read()
                 if not data:
                     break  # the parent hung up: the main loop sees it after this command
-                self._take(data)
-        if correlation_id in self._cancelled:
-            self._cancelled.discard(correlation_id)
-            return True
-        return False
-
-    def _take(self, data: bytes) -> None:
-        for message in self._session.receive(data):
-            if isinstance(message, (Cancel, Ping)):
-                self._note(message)
-            else:
-                self._inbox.append(message)
+                self._receive(data, at_work=True)
+        return correlation_id in self._cancelled
 
     # -- end
 
@@ -249,10 +297,10 @@ class _OwnCarrier:
         return self._codec.pack(payload)
 
 
-def serve(wire: Wire, max_frame_bytes: int) -> int:
+def serve(wire: Wire, max_frame_bytes: int, black_box: BlackBox) -> int:
     """Run a worker over `wire`; returns its exit code. A parent that breaks the protocol or hangs up ends it."""
     try:
-        return Host(wire, max_frame_bytes).run()
+        return Host(wire, max_frame_bytes, black_box).run()
     except ProtocolViolation as error:
         sys.stderr.write(f"stream_kernel worker: the parent broke the protocol: {error}\n")
         return 4

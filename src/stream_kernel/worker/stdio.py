@@ -19,28 +19,28 @@ class Wire:
     """Blocking reads and whole writes on two private descriptors. In a forked child it is shut, and ends the child when used."""
 
     def __init__(self, read_fd: int, write_fd: int) -> None:
-        self._read_fd = read_fd
-        self._write_fd = write_fd
+        self.read_fd = read_fd
+        self.write_fd = write_fd
         self._owner = os.getpid()
+        self._poller = select.poll()
+        self._poller.register(read_fd, select.POLLIN | select.POLLHUP)
         os.register_at_fork(after_in_child=self._close_in_child)
 
     def read(self) -> bytes:
         """The next bytes; empty at the end of the stream."""
         self.check_owner()
-        return os.read(self._read_fd, _CHUNK)
+        return os.read(self.read_fd, _CHUNK)
 
     def readable(self) -> bool:
         """Whether `read` would return at once."""
-        poller = select.poll()
-        poller.register(self._read_fd, select.POLLIN | select.POLLHUP)
-        return bool(poller.poll(0))
+        return bool(self._poller.poll(0))
 
     def write(self, frame: bytes) -> None:
         """Write all of `frame`."""
         self.check_owner()
         view = memoryview(frame)
         while view:
-            view = view[os.write(self._write_fd, view) :]
+            view = view[os.write(self.write_fd, view) :]
 
     def check_owner(self) -> None:
         """End the process if it is a forked copy."""
@@ -49,8 +49,8 @@ class Wire:
             os._exit(0)
 
     def _close_in_child(self) -> None:
-        os.close(self._read_fd)
-        os.close(self._write_fd)
+        os.close(self.read_fd)
+        os.close(self.write_fd)
 
 
 def claim_wire() -> Wire:

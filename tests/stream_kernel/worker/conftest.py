@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,20 +11,25 @@ from typing import Any
 
 import pytest
 
+from stream_kernel.protocol.breadcrumb import BLACK_BOX_SIZE, STACKS_OFFSET, Progress, unpack_progress
 from stream_kernel.protocol.messages import Bootstrap, FromParent, FromWorker, Limits
 from stream_kernel.protocol.session import Role, Session
 
 
 class RawWorker:
-    """`python -P -m stream_kernel.worker`, its wire and its lifeline in the hands of a test."""
+    """`python -P -m stream_kernel.worker`, its wire, its lifeline and its black box in the hands of a test."""
 
     def __init__(self) -> None:
         """Start it."""
         self.session = Session(Role.PARENT, 1 << 16)
         read_fd, self.lifeline = os.pipe()
+        self.black_box = os.memfd_create("black box")
+        os.truncate(self.black_box, BLACK_BOX_SIZE)
         command = [sys.executable, "-P", "-m", "stream_kernel.worker", "--lifeline", str(read_fd), "--max-frame-bytes", str(1 << 16)]
+        command += ["--black-box", str(self.black_box)]
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=(read_fd,), bufsize=0)
+        inherited = (read_fd, self.black_box)
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=inherited, bufsize=0)
         os.close(read_fd)
         self._received: list[FromWorker | FromParent] = []
 
@@ -44,6 +50,15 @@ class RawWorker:
             self._received += self.session.receive(data)
         return self._received.pop(0)
 
+    def words(self) -> tuple[Progress | None, int]:
+        """What the black box says: what is at work, and when its command began, in nanoseconds."""
+        progress, began = struct.unpack("=QQ", os.pread(self.black_box, 16, 0))
+        return unpack_progress(progress), began
+
+    def stacks(self) -> str:
+        """What it has written of its stacks up to now."""
+        return os.pread(self.black_box, 1 << 16, STACKS_OFFSET).decode()
+
     def hang_up(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
@@ -61,6 +76,7 @@ class RawWorker:
             assert stream is not None
             stream.close()
         os.close(self.lifeline)
+        os.close(self.black_box)
 
 
 @pytest.fixture

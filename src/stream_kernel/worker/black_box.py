@@ -1,0 +1,64 @@
+"""The worker's end of the breadcrumb: two words in memory that its parent can read while it works, hangs, or is dead.
+
+The layout is in `protocol/breadcrumb.py`. The memory is a file that the parent made and this process inherited; behind the words,
+faulthandler writes the stacks of all threads when the parent asks for them. A signal handler in C does that: it needs neither the
+interpreter lock nor memory, and so works while C code holds the lock.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import mmap
+import os
+import time
+from collections.abc import Iterable
+
+from stream_kernel.protocol.breadcrumb import BLACK_BOX_SIZE, STACKS_OFFSET, STACKS_SIGNAL, pack_progress
+
+__all__ = ["BlackBox"]
+
+_PER_INPUT = pack_progress(0, 1, 0)
+
+
+class BlackBox:
+    """Notes what is running. A forked copy of the process notes into memory of its own, and writes no stacks."""
+
+    def __init__(self, fd: int) -> None:
+        """`fd` is the inherited file, of `BLACK_BOX_SIZE` bytes. Raises `OSError` or `ValueError` when it is none."""
+        os.set_inheritable(fd, False)
+        self._fd = fd
+        self._map = mmap.mmap(fd, BLACK_BOX_SIZE)
+        self._words = memoryview(self._map).cast("Q")
+        self._base = 0
+        self._places: dict[str, int] = {}
+        os.register_at_fork(after_in_child=self._leave_in_child)
+
+    def show_stacks(self) -> None:
+        """From now on answer the parent's signal with the stacks, and leave those of a crash on stderr."""
+        os.lseek(self._fd, STACKS_OFFSET, os.SEEK_SET)
+        faulthandler.register(STACKS_SIGNAL, file=self._fd, all_threads=True, chain=False)
+        faulthandler.enable(2)
+
+    def set_nodes(self, names: Iterable[str]) -> bool:
+        """The nodes in the order of the `ready` message; False when they are too many to be told apart in a note."""
+        self._places = {name: place for place, name in enumerate(names)}
+        return not self._places or pack_progress(1, 0, len(self._places) - 1) != 0
+
+    def begin(self, command: int) -> None:
+        """The command with this number, counted from 1, begins now; none of its inputs is at work yet."""
+        self._words[0] = 0
+        self._base = pack_progress(command, 0, 0)
+        self._words[1] = time.monotonic_ns()
+
+    def note(self, index: int, node: str) -> None:
+        """The command's input `index` is at work in `node`: one aligned store, whole whenever it is read."""
+        # The same as pack_progress(command, index, place), whose call costs more than all of this. A batch of 2**24 inputs would carry
+        # into the number of the command, and then speak of none that the parent asks for.
+        self._words[0] = self._base + index * _PER_INPUT + self._places[node]
+
+    def _leave_in_child(self) -> None:
+        self._words.release()
+        self._map.close()
+        self._words = memoryview(bytearray(16)).cast("Q")
+        faulthandler.unregister(STACKS_SIGNAL)
+        os.close(self._fd)

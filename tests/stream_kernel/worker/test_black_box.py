@@ -1,0 +1,101 @@
+"""What a worker leaves in shared memory while it works."""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from stream_kernel.protocol.breadcrumb import BLACK_BOX_SIZE, Progress, unpack_progress
+
+PROLOGUE = """
+import os, sys
+from stream_kernel.worker.black_box import BlackBox
+fd = int(sys.argv[1])
+box = BlackBox(fd)
+assert box.set_nodes(["first", "second"])
+"""
+
+
+class Page:
+    """The file that a parent makes, and what it reads from it."""
+
+    def __init__(self) -> None:
+        self.fd = os.memfd_create("page")
+        os.truncate(self.fd, BLACK_BOX_SIZE)
+
+    def after(self, program: str) -> Progress | None:
+        """What is noted when a process that holds the page has run `program`, in which `box` is its black box."""
+        command = [sys.executable, "-c", PROLOGUE + program, str(self.fd)]
+        ended = subprocess.run(command, check=False, pass_fds=(self.fd,), capture_output=True, text=True, timeout=20)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        return unpack_progress(self.words()[0])
+
+    def words(self) -> tuple[int, int]:
+        first, second = struct.unpack("=QQ", os.pread(self.fd, 16, 0))
+        return first, second
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    one = Page()
+    yield one
+    os.close(one.fd)
+
+
+def test_a_note_names_command_input_and_node(page: Page) -> None:
+    assert page.after("box.begin(7); box.note(3, 'second')") == Progress(7, 3, 1)
+    assert page.after("box.begin(7); box.note(2**24 - 1, 'first')") == Progress(7, 2**24 - 1, 0)
+
+
+def test_a_command_that_begins_is_timed_and_takes_the_old_note_away(page: Page) -> None:
+    before = time.monotonic_ns()
+    assert page.after("box.begin(1); box.note(0, 'second'); box.begin(2)") is None
+    assert before < page.words()[1] < time.monotonic_ns()
+
+
+def test_the_number_of_a_command_may_wrap_around(page: Page) -> None:
+    progress = page.after("box.begin(2**28 + 5); box.note(1, 'first')")
+    assert progress is not None and progress.is_of(2**28 + 5)
+
+
+def test_a_batch_beyond_the_breadcrumb_speaks_of_no_command_that_is_asked_for(page: Page) -> None:
+    progress = page.after("box.begin(7); box.note(2**24, 'first')")
+    assert progress is not None and not progress.is_of(7)
+
+
+def test_more_nodes_than_a_note_can_tell_apart_are_refused(page: Page) -> None:
+    page.after("assert box.set_nodes([]); assert box.set_nodes(map(str, range(4096))); assert not box.set_nodes(map(str, range(4097)))")
+
+
+def test_it_is_not_inherited_any_further(page: Page) -> None:
+    page.after("assert not os.get_inheritable(fd)")
+
+
+FORKED = """
+import signal
+from stream_kernel.protocol.breadcrumb import STACKS_SIGNAL
+box.show_stacks()
+box.begin(1)
+box.note(4, "first")
+copy = os.fork()
+if copy == 0:
+    box.begin(9)
+    box.note(0, "second")
+    assert not os.path.exists(f"/proc/self/fd/{fd}")
+    assert "/memfd" not in "".join(os.path.realpath(f"/proc/self/fd/{each}") for each in os.listdir("/proc/self/fd"))
+    assert "/memfd" not in open("/proc/self/maps").read()
+    os.kill(os.getpid(), STACKS_SIGNAL)
+assert os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]) == -STACKS_SIGNAL
+"""
+
+
+def test_a_forked_copy_writes_into_memory_of_its_own_and_writes_no_stacks(page: Page) -> None:
+    assert page.after(FORKED) == Progress(1, 4, 0)
+    assert os.fstat(page.fd).st_size == BLACK_BOX_SIZE
+    assert page.after(FORKED + "box.note(5, 'second')") == Progress(1, 5, 1)
