@@ -8,8 +8,8 @@ import typing
 import msgspec
 import pytest
 
-from protocol_pair import BOOTSTRAP, HELLO, command, result
 from stream_kernel.protocol.messages import ExecuteBoundaryError, FromParent, FromWorker, Ping, Pong, Stop, Stopped
+from stream_kernel.testing.protocol_pair import BOOTSTRAP, HELLO, command, result
 
 
 def kinds(union: object) -> set[str]:

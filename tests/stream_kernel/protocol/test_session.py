@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol_pair import BOOTSTRAP, HELLO, ProtocolPair, command, result
 from stream_kernel.errors import PayloadError, ProtocolViolation
 from stream_kernel.protocol.messages import (
     FRAME_ALLOWANCE,
@@ -29,6 +28,7 @@ from stream_kernel.protocol.messages import (
     Stopped,
 )
 from stream_kernel.protocol.session import TRANSITIONS, Role, Session
+from stream_kernel.testing.protocol_pair import BOOTSTRAP, HELLO, ProtocolPair, command, every, result
 
 FROM_PARENT: list[FromParent] = [BOOTSTRAP, StartWork(routes=[]), command("1"), Cancel(correlation_id="1"), Ping(), Stop()]
 FROM_WORKER: list[FromWorker] = [
@@ -117,7 +117,7 @@ def test_a_direction_has_only_its_own_messages() -> None:
 
 @pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
 def test_two_peers_hold_a_whole_conversation_over_any_chunking(chunk: int) -> None:
-    pair = ProtocolPair(chunk=chunk).open()
+    pair = ProtocolPair(split=every(chunk)).open()
     commands = [command("a"), command("b")]
     assert pair.parent_says(*commands, Ping(token=3)) == [*commands, Ping(token=3)]
     assert list(pair.worker.outstanding) == list(pair.parent.outstanding) == ["a", "b"]
@@ -207,7 +207,7 @@ def test_a_command_that_cannot_be_encoded_is_not_outstanding() -> None:
 
 @pytest.mark.fault("FAULT-20")
 def test_the_largest_frame_that_may_be_sent_is_taken() -> None:
-    pair = ProtocolPair(max_frame_bytes=1024, chunk=1 << 16)
+    pair = ProtocolPair(max_frame_bytes=1024, split=every(1 << 16))
     pair.worker_says(HELLO)
     room = 1024 + FRAME_ALLOWANCE - len(encoded(BootstrapError(category="c", message="")))
     largest = BootstrapError(category="c", message="x" * room)

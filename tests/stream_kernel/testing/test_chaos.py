@@ -1,0 +1,107 @@
+"""Faults as a test orders them: what is built, what is refused, and that workers agree with both."""
+
+from __future__ import annotations
+
+import typing
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from stream_kernel import ConfigurationError, WorkerBootstrapError
+from stream_kernel.engine.process.fault_plan import PlannedFault, orders_for
+from stream_kernel.protocol.messages import FaultOrder
+from stream_kernel.testing import chaos
+from stream_kernel.testing.chaos import Actions, Point
+from stream_kernel.worker.faultpoints import ACTIONS, POINTS, FaultPoints
+from stream_kernel.worker.stdio import Wire
+
+
+def arguments_of(action: str, point: str) -> dict[str, Any]:
+    """All that this fault needs."""
+    given: dict[str, Any] = {action: point}
+    if point == "mid_write":
+        given["after_bytes"] = 7
+    if action == "exit":
+        given["code"] = 3
+    if action == "hold":
+        given["fifo"] = "/tmp/a:b"
+    return given
+
+
+def test_the_point_the_passage_and_the_worker_are_those_that_are_named() -> None:
+    fault = chaos(kill="before_write", nth=3, group="score", worker_index=0, generation=2)
+    assert fault == PlannedFault(order=FaultOrder(point="before_write", action="kill", nth=3), group="score", worker_index=0, generation=2)
+
+
+def test_a_replacement_is_healthy_unless_every_incarnation_is_asked_for() -> None:
+    once, always = chaos(kill="in_node"), chaos(segv="in_node", generation=None)
+    assert orders_for([once, always], "g", 0, 1) == (once.order, always.order)
+    assert orders_for([once, always], "g", 0, 2) == (always.order,)
+
+
+@pytest.mark.parametrize(
+    ("given", "argument"),
+    [
+        ({"exit": "in_node", "code": 0}, "0"),
+        ({"hold": "read", "fifo": Path("/tmp/fifo")}, "/tmp/fifo"),
+        ({"kill": "mid_write", "after_bytes": 0}, "0"),
+        ({"exit": "mid_write", "after_bytes": 12, "code": 4}, "12:4"),
+        ({"hold": "mid_write", "after_bytes": 12, "fifo": "/tmp/a:b"}, "12:/tmp/a:b"),
+        ({"hang_c": "in_node"}, ""),
+    ],
+)
+def test_what_an_action_needs_travels_in_its_argument(given: dict[str, Any], argument: str) -> None:
+    assert chaos(**given).order.argument == argument
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("point", POINTS)
+def test_a_worker_can_follow_exactly_what_can_be_ordered(action: str, point: str) -> None:
+    given = arguments_of(action, point)
+    wire = cast(Wire, None)  # nothing is written
+    try:
+        order = chaos(**given).order
+    except ConfigurationError:
+        argument = "7" if point == "mid_write" else ""
+        with pytest.raises(WorkerBootstrapError):
+            FaultPoints("g", [FaultOrder(point=point, action=action, argument=argument)], wire)
+    else:
+        assert (order.action, order.point) == (action, point)
+        FaultPoints("g", [order], wire).reach("another point")
+
+
+def test_the_words_that_are_typed_are_those_of_the_worker() -> None:
+    assert typing.get_args(Point) == POINTS
+    assert list(typing.get_type_hints(Actions)) == list(ACTIONS)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, "name one action .*, not none"),
+        ({"kill": "read", "stop": "read"}, "name one action .*, not kill, stop"),
+        ({"explode": "read"}, "name one action .*, not explode"),
+        ({"kill": "somewhere"}, "kill='somewhere': there is no such point .*boot"),
+        (
+            {"garbage": "mid_write", "after_bytes": 1},
+            "garbage='mid_write': in the middle of a frame .* kill, stop, exit, hold",
+        ),
+        ({"duplicate": "read"}, "duplicate='read': .* only at before_write and after_write"),
+        ({"exit": "read"}, "the action exit needs code="),
+        ({"hold": "read"}, "the action hold needs fifo="),
+        ({"hold": "read", "fifo": ""}, "the action hold needs fifo="),
+        ({"kill": "mid_write"}, "the point mid_write needs after_bytes="),
+        ({"kill": "read", "code": 1}, "code= is for the action exit only"),
+        ({"kill": "read", "after_bytes": 1}, "after_bytes= is for the point mid_write only"),
+        ({"kill": "read", "fifo": "x"}, "fifo= is for the action hold only"),
+        ({"exit": "read", "code": 256}, "code must be from 0 to 255; it is 256"),
+        ({"kill": "mid_write", "after_bytes": -1}, "after_bytes must be 0 or more; it is -1"),
+        ({"kill": "read", "nth": 0}, "nth counts from 1; it is 0"),
+        ({"kill": "read", "worker_index": -1}, "worker_index counts from 0; it is -1"),
+        ({"kill": "read", "generation": 0}, "generation counts from 1; it is 0"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_by_name(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^chaos: {says}"):
+        chaos(**given)
