@@ -617,3 +617,94 @@ async def test_what_no_node_raised_is_not_shown() -> None:
         bench.runner.watch_exceptions(shown.append)
         assert (await bench.failure("give", 0)).exception_type is None
     assert shown == []
+
+
+class Watch:
+    """What a runner tells about its progress, in order."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.told: list[Any] = []
+        bench.runner.watch_progress(lambda index, name: self.told.append((index, name)))
+        bench.runner.watch_returns(lambda: self.told.append("back"))
+
+
+async def test_progress_names_the_input_and_the_node_before_its_code_runs() -> None:
+    @node(name="first", sends_to=["second"])
+    def first(message: Any, ctx: NodeContext) -> Envelope:
+        watch.told.append("first runs")
+        return Envelope(message, target="second")
+
+    @node(name="second")
+    def second(message: Any, ctx: NodeContext) -> None:
+        watch.told.append("second runs")
+        if message:
+            raise ValueError
+
+    bench = Bench(first, second)
+    watch = Watch(bench)
+    await bench.batch(bench.item("first", 0), bench.item("second", 1))
+    assert watch.told == [(0, "first"), "first runs", "back", (0, "second"), "second runs", "back", (1, "second"), "second runs", "back"]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_generator_is_at_work_again_after_those_behind_it(is_async: bool) -> None:
+    @node(name="unfold", sends_to=["take"])
+    def unfold(message: Any, ctx: NodeContext) -> Iterator[Envelope]:
+        yield Envelope(1, target="take")
+        watch.told.append("between")
+        yield Envelope(2, target="take")
+        watch.told.append("behind")
+
+    @node(name="unfold", sends_to=["take"])
+    async def unfold_async(message: Any, ctx: NodeContext) -> AsyncIterator[Envelope]:
+        for each in unfold(message, ctx):
+            yield each
+
+    @node(name="take")
+    def take(message: Any, ctx: NodeContext) -> None:
+        watch.told.append(message)
+
+    bench = Bench(unfold_async if is_async else unfold, take)
+    watch = Watch(bench)
+    await bench.one("unfold", None)
+    call = [(0, "unfold"), "back"]
+    steps = [[(0, "unfold"), "back", (0, "take"), 1, "back"], [(0, "unfold"), "between", "back", (0, "take"), 2, "back"]]
+    assert watch.told == [*call, *steps[0], *steps[1], (0, "unfold"), "behind", "back"]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_generator_that_is_left_early_is_at_work_for_what_follows_its_yield(is_async: bool) -> None:
+    @node(name="unfold", sends_to=["fail"])
+    def unfold(message: Any, ctx: NodeContext) -> Iterator[Envelope]:
+        try:
+            yield Envelope(message, target="fail")
+        finally:
+            watch.told.append("behind")
+
+    @node(name="unfold", sends_to=["fail"])
+    async def unfold_async(message: Any, ctx: NodeContext) -> AsyncIterator[Envelope]:
+        try:
+            yield Envelope(message, target="fail")
+        finally:
+            watch.told.append("behind")
+
+    @node(name="fail")
+    def fail(message: Any, ctx: NodeContext) -> None:
+        raise ValueError
+
+    bench = Bench(unfold_async if is_async else unfold, fail)
+    watch = Watch(bench)
+    assert (await bench.failure("unfold", None)).node == "fail"
+    assert watch.told[-6:] == ["back", (0, "fail"), "back", (0, "unfold"), "behind", "back"]
+
+
+async def test_a_generator_that_ends_or_raises_is_not_left_a_second_time() -> None:
+    def failing() -> Iterator[Any]:
+        yield 1
+        raise ValueError
+
+    for make, steps in ((generated, 4), (failing, 2)):
+        bench = Bench(giving(make))
+        watch = Watch(bench)
+        await bench.batch(bench.item("give", None))
+        assert watch.told == [(0, "give"), "back"] * (1 + steps)

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from stream_kernel.protocol.breadcrumb import BLACK_BOX_SIZE, STACKS_OFFSET, Progress, unpack_progress
+from stream_kernel.protocol.breadcrumb import BLACK_BOX_SIZE, STACKS_OFFSET, STACKS_SIGNAL, Progress, unpack_progress
 from stream_kernel.protocol.messages import Bootstrap, FromParent, FromWorker, Limits
 from stream_kernel.protocol.session import Role, Session
+from waiting import until
 
 
 class RawWorker:
@@ -59,6 +60,21 @@ class RawWorker:
         """What it has written of its stacks up to now."""
         return os.pread(self.black_box, 1 << 16, STACKS_OFFSET).decode()
 
+    def stacks_in(self, function: str) -> str:
+        """Ask for its stacks until it is that function that runs; gives those."""
+        found = ""
+
+        def runs() -> bool:
+            nonlocal found
+            before = len(self.stacks())
+            os.kill(self.process.pid, STACKS_SIGNAL)
+            until(lambda: self.stacks()[before:].endswith("in _run_module_as_main\n"))
+            found = self.stacks()[before:]
+            return f" in {function}\n" in found.partition("Current thread")[2].split("File")[1]
+
+        until(runs)
+        return found
+
     def hang_up(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
@@ -91,7 +107,7 @@ def worker() -> Iterator[RawWorker]:
 def make_bootstrap() -> Callable[..., Bootstrap]:
     """Build the order to boot with some nodes."""
 
-    def make(*nodes: str, modules: tuple[str, ...] = ("kernel_nodes", "fault_nodes"), **fields: Any) -> Bootstrap:
+    def make(*nodes: str, modules: tuple[str, ...] = ("kernel_nodes", "fault_nodes", "watched_nodes"), **fields: Any) -> Bootstrap:
         values: dict[str, Any] = {
             "worker_id": "g#0",
             "worker_index": 0,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from stream_kernel.protocol.breadcrumb import BLACK_BOX_SIZE, Progress, unpack_progress
+from stream_kernel.protocol.messages import Bootstrap
+from worker_talk import command, plain, started
 
 PROLOGUE = """
 import os, sys
@@ -99,3 +104,35 @@ def test_a_forked_copy_writes_into_memory_of_its_own_and_writes_no_stacks(page: 
     assert page.after(FORKED) == Progress(1, 4, 0)
     assert os.fstat(page.fd).st_size == BLACK_BOX_SIZE
     assert page.after(FORKED + "box.note(5, 'second')") == Progress(1, 5, 1)
+
+
+@pytest.mark.fault("FAULT-12")
+def test_its_stacks_can_be_had_while_c_code_holds_the_interpreter_lock(
+    worker: Any, make_bootstrap: Callable[..., Bootstrap], make_fifo: Callable[[str], Any]
+) -> None:
+    here = make_fifo("here")
+    started(worker, make_bootstrap("hold_lock"))
+    worker.tell(command("hold_lock", json.dumps({"here": here.path}).encode()))
+    stacks = worker.stacks_in("open_in_c")
+    assert "in wait_beside\n" in stacks and "in hold_lock\n" in stacks
+    here.wait()
+    assert plain(worker.hear()) == ["back"]
+
+
+@pytest.mark.fault("FAULT-12")
+def test_its_stacks_can_be_had_while_c_code_computes_with_the_interpreter_lock(
+    worker: Any, make_bootstrap: Callable[..., Bootstrap]
+) -> None:
+    started(worker, make_bootstrap("backtrack"))
+    worker.tell(command("backtrack", b"{}"))
+    assert "in backtrack\n" in worker.stacks_in("match")
+
+
+@pytest.mark.fault("FAULT-04")
+def test_a_crash_leaves_its_stacks_on_stderr(worker: Any, make_bootstrap: Callable[..., Bootstrap]) -> None:
+    started(worker, make_bootstrap("end"))
+    worker.tell(command("end", b'{"how":"segv"}'))
+    code, stderr = worker.ends()
+    assert code == -signal.SIGSEGV
+    assert "Fatal Python error: Segmentation fault" in stderr and "in end\n" in stderr
+    assert worker.words()[0] == Progress(1, 0, 0)

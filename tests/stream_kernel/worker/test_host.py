@@ -2,59 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec import Raw
 
-from stream_kernel.protocol.columns import inputs_to_columns, outputs_from_columns
+from stream_kernel.protocol.breadcrumb import Progress
 from stream_kernel.protocol.messages import (
     Bootstrap,
     BootstrapError,
     Cancel,
-    ExecuteBoundary,
     ExecuteBoundaryError,
-    ExecuteBoundaryResult,
     Hello,
     Ping,
     Pong,
-    Ready,
     StartWork,
     Stop,
     Stopped,
 )
-from stream_kernel.routing.items import Emission, InputItem, ItemFailure
-from stream_kernel.routing.packed import Packed
+from stream_kernel.routing.items import Emission, ItemFailure
+from waiting import until
+from worker_talk import command, plain, rows, started
 
 MakeBootstrap = Callable[..., Bootstrap]
-
-
-def command(target: str, *payloads: bytes, on_error: str = "collect", correlation_id: str = "c-1") -> ExecuteBoundary:
-    items = [InputItem(Packed(Raw(payload), None, len(payload)), target) for payload in payloads]
-    return ExecuteBoundary(
-        correlation_id=correlation_id,
-        run_id="r",
-        scenario_id="s",
-        remaining_ms=20_000,
-        on_error=on_error,  # type: ignore[arg-type]
-        inputs=inputs_to_columns(items),
-    )
-
-
-def rows(reply: object) -> list[Emission | ItemFailure]:
-    assert isinstance(reply, ExecuteBoundaryResult)
-    return outputs_from_columns(reply.terminal_outputs, terminal=True)
-
-
-def started(worker: Any, order: Bootstrap) -> None:
-    worker.tell(order)
-    assert isinstance(worker.hear(), Hello)
-    ready = worker.hear()
-    assert isinstance(ready, Ready), ready
-    worker.tell(StartWork(routes=ready.nodes))
 
 
 def test_a_whole_life(worker: Any, make_bootstrap: MakeBootstrap) -> None:
@@ -150,6 +123,141 @@ def test_a_cancel_ends_a_batch_between_two_items(worker: Any, make_bootstrap: Ma
     reply = worker.hear()
     assert isinstance(reply, ExecuteBoundaryError)
     assert (reply.category, reply.index) == ("transport", 1)
+
+
+# -- cancels and deadlines of commands that wait behind another
+
+
+def meeting(**fifos: Any) -> bytes:
+    return json.dumps({name: fifo.path for name, fifo in fifos.items()}).encode()
+
+
+def not_begun(reply: object) -> bool:
+    return isinstance(reply, ExecuteBoundaryError) and (reply.category, reply.index, reply.executed) == ("transport", 0, False)
+
+
+def test_a_cancel_that_came_with_its_command_is_seen_before_it_begins(worker: Any, make_bootstrap: MakeBootstrap) -> None:
+    started(worker, make_bootstrap("echo"))
+    worker.tell(command("echo", b"1"), command("echo", b"2", correlation_id="c-2", after_ms=0.0), Cancel(correlation_id="c-2"), Ping())
+    assert plain(worker.hear()) == [{"value": 1}]
+    assert not_begun(worker.hear())
+    assert worker.hear() == Pong()
+
+
+@pytest.mark.parametrize("is_read_before", [True, False])
+def test_a_command_that_was_cancelled_behind_another_never_begins(
+    worker: Any, make_bootstrap: MakeBootstrap, make_fifo: Callable[[str], Any], is_read_before: bool
+) -> None:
+    here, there = make_fifo("here"), make_fifo("there")
+    started(worker, make_bootstrap("meet", "echo"))
+    first, second = command("meet", meeting(here=here, there=there)), command("echo", b"2", correlation_id="c-2", after_ms=0.0)
+    worker.tell(*([first, second] if is_read_before else [first]))
+    here.wait()
+    worker.tell(*([] if is_read_before else [second]), Cancel(correlation_id="c-2"))
+    there.wait()
+    assert rows(worker.hear()) == []
+    assert not_begun(worker.hear())
+    worker.tell(command("echo", b"3", correlation_id="c-3"))
+    assert plain(worker.hear()) == [{"value": 3}]
+
+
+def test_the_time_that_a_command_waited_behind_another_is_not_given_to_it_again(
+    worker: Any, make_bootstrap: MakeBootstrap, make_fifo: Callable[[str], Any]
+) -> None:
+    here, there = make_fifo("here"), make_fifo("there")
+    started(worker, make_bootstrap("time_left"))
+    both = command("time_left", meeting(here=here, there=there)), command("time_left", b"{}", correlation_id="c-2", after_ms=0.0)
+    worker.tell(*both)
+    here.wait()
+    time.sleep(0.05)  # what the second one would have too much
+    there.wait()
+    (first,), (second,) = plain(worker.hear()), plain(worker.hear())
+    assert second["earliest"] <= first["latest"] + 1e-6 and first["earliest"] <= second["latest"] + 1e-6
+
+
+def test_the_deadline_of_a_command_counts_from_its_sending_after_the_one_before(
+    worker: Any, make_bootstrap: MakeBootstrap, make_fifo: Callable[[str], Any]
+) -> None:
+    here, there = make_fifo("here"), make_fifo("there")
+    started(worker, make_bootstrap("time_left"))
+    worker.tell(command("time_left", meeting(here=here, there=there)))
+    here.wait()
+    time.sleep(0.05)
+    sent = [command("time_left", b"{}", correlation_id=f"c-{n}", after_ms=after) for n, after in ((2, 20.0), (3, 10.0), (4, 1e9))]
+    before = time.monotonic()
+    worker.tell(*sent)
+    there.wait()
+    first, second, third, fourth = (plain(worker.hear())[0] for _ in range(4))
+    for later, seconds in ((second, 0.02), (third, 0.03)):
+        assert first["earliest"] + seconds - 1e-6 <= later["latest"] and later["earliest"] - 1e-6 <= first["latest"] + seconds
+    # No command was sent later than it was read, and this one was not read before it was written.
+    assert before + 20 <= fourth["latest"] and fourth["earliest"] <= time.monotonic() + 20
+
+
+def test_a_command_that_nothing_went_before_has_its_time_from_when_it_is_read(worker: Any, make_bootstrap: MakeBootstrap) -> None:
+    started(worker, make_bootstrap("time_left"))
+    for number in range(2):
+        before = time.monotonic()
+        worker.tell(command("time_left", b"{}", correlation_id=f"c-{number}"))
+        (found,) = plain(worker.hear())
+        assert before + 20 <= found["latest"] and found["earliest"] <= time.monotonic() + 20
+
+
+# -- the breadcrumb
+
+
+def test_the_breadcrumb_names_what_is_at_work_and_when_its_command_began(
+    worker: Any, make_bootstrap: MakeBootstrap, make_fifo: Callable[[str], Any]
+) -> None:
+    here, there = make_fifo("here"), make_fifo("there")
+    started(worker, make_bootstrap("echo", "meet"))
+    assert worker.words() == (None, 0)
+    for number in (1, 2):
+        before = time.monotonic_ns()
+        worker.tell(command("meet", b"{}", meeting(here=here, there=there), b"{}", correlation_id=f"c-{number}"))
+        here.wait()
+        progress, began = worker.words()
+        assert progress == Progress(number, 1, 1)
+        assert before <= began <= time.monotonic_ns()
+        there.wait()
+        worker.hear()
+
+
+def test_a_command_that_was_skipped_counts_too(worker: Any, make_bootstrap: MakeBootstrap, make_fifo: Callable[[str], Any]) -> None:
+    here = make_fifo("here")
+    started(worker, make_bootstrap("meet"))
+    skipped = command("meet", b"{}", correlation_id="c-2", after_ms=0.0)
+    last = command("meet", meeting(here=here), correlation_id="c-3", after_ms=0.0)
+    worker.tell(command("meet", b"{}"), skipped, Cancel(correlation_id="c-2"), last)
+    assert rows(worker.hear()) == []
+    assert not_begun(worker.hear())
+    here.wait()
+    assert rows(worker.hear()) == []
+    assert worker.words()[0] == Progress(3, 0, 0)
+
+
+def test_the_breadcrumb_follows_a_message_through_the_group_and_back(
+    worker: Any, make_bootstrap: MakeBootstrap, make_fifo: Callable[[str], Any]
+) -> None:
+    names = ("first", "first_end", "between", "second", "second_end")
+    moments = {name: make_fifo(name) for name in names}
+    started(worker, make_bootstrap("unfold", "meet"))
+    payload = {
+        "first": {"here": moments["first"].path, "there": moments["first_end"].path},
+        "between": moments["between"].path,
+        "second": {"here": moments["second"].path, "there": moments["second_end"].path},
+    }
+    worker.tell(command("unfold", json.dumps(payload).encode()))
+    moments["first"].wait()
+    assert worker.words()[0] == Progress(1, 0, 1)
+    moments["first_end"].wait()
+    until(lambda: worker.words()[0] == Progress(1, 0, 0))
+    moments["between"].wait()
+    moments["second"].wait()
+    assert worker.words()[0] == Progress(1, 0, 1)
+    moments["second_end"].wait()
+    assert rows(worker.hear()) == []
+    assert worker.words()[0] == Progress(1, 0, 0)
 
 
 @pytest.mark.parametrize(
