@@ -87,6 +87,8 @@ class FailureReport(msgspec.Struct, frozen=True, kw_only=True):
     exception_type: str | None = None
     detail: str | None = None
     """Traceback of the node as text. It may quote what the node's exception quotes: treat it as confidential."""
+    is_poison: bool = False
+    """Two workers died with this input at work: it was not tried a third time."""
     stack: str | None = None
     """The Python stacks of the worker at the deadline, as faulthandler writes them: files, lines and functions, no values."""
     exit: WorkerExitReport | None = None

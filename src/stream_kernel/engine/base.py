@@ -21,6 +21,7 @@ from stream_kernel.routing.router import NodeRoute, Router
 
 __all__ = [
     "Answer",
+    "AtWork",
     "Capabilities",
     "Command",
     "Engine",
@@ -58,10 +59,14 @@ class Command(msgspec.Struct):
     deadline: float
     items: list[InputItem]
     limit_seconds: float = inf
-    """How long a worker may have it, within the deadline; what it waits for a worker does not count."""
+    """How long a worker may work on it, within the deadline; what it waits for that does not count."""
+    size: int = 0
+    """Bytes of its payloads."""
+    is_admitted: bool = False
+    """Room in the queue has been reserved for it."""
 
     def taken_at(self, now: float) -> None:
-        """A worker takes it now: it has until the deadline, or until its limit."""
+        """A worker begins it now: it has until the deadline, or until its limit."""
         self.deadline = min(self.deadline, now + self.limit_seconds)
 
 
@@ -73,6 +78,13 @@ class Answer(msgspec.Struct):
     report: CommandReport
 
 
+class AtWork(msgspec.Struct, frozen=True):
+    """What a worker was working on when it was lost: the input at this place in its command, in this node."""
+
+    index: int
+    node: str
+
+
 class Loss(msgspec.Struct):
     """The group did not answer."""
 
@@ -81,6 +93,10 @@ class Loss(msgspec.Struct):
     report: CommandReport
     exit: WorkerExitReport | None = None
     """How the worker ended that had it."""
+    at_work: AtWork | None = None
+    """Those before it are done, those behind it have not begun; None: nothing is known."""
+    stack: str | None = None
+    """The stacks of the worker at the deadline."""
 
 
 Outcome = Answer | Loss
@@ -122,13 +138,14 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GroupSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """One group at one moment. `late_replies` came after their caller had gone and were dropped."""
+    """One group at one moment. `late_replies` came after their caller had gone and were dropped; `waiting` calls found no room yet."""
 
     name: str
     state: str
     queued: int
     workers: tuple[WorkerSnapshot, ...]
     late_replies: int = 0
+    waiting: int = 0
 
 
 class Engine(ABC):
@@ -158,6 +175,24 @@ class Engine(ABC):
     def submit(self, command: Command) -> Ticket:
         """Hand a command over. Never blocks, never raises."""
 
+    def reserve(self, group: str, commands: int, size: int) -> bool:
+        """Room in the queue of `group` for a call that enters; False when there is none. Here there is no queue."""
+        return True
+
+    def refuses_overflow(self, group: str) -> bool:
+        """Whether a call is refused that finds no room, instead of waiting for it."""
+        return False
+
+    async def wait_for_room(self, group: str, commands: int, size: int) -> None:  # noqa: B027  only where there is a queue
+        """Return when room has been reserved, or when the group takes no commands any more."""
+
+    def release(self, group: str, commands: int, size: int) -> None:  # noqa: B027
+        """Give up room that was reserved and is not used."""
+
+    def retries(self, group: str) -> int:
+        """How often a command of `group` may be run again whose worker was lost."""
+        return 0
+
     @abstractmethod
     def abandon(self, reason: str) -> None:
         """Fail everything that is queued or in flight, as transport."""
@@ -165,6 +200,10 @@ class Engine(ABC):
     @abstractmethod
     async def stop(self, groups: Sequence[str], deadline: float) -> None:
         """Ask the workers to end and wait until `deadline`; raises `TimeoutError` naming those that did not. Kills nothing."""
+
+    @abstractmethod
+    async def end(self, groups: Sequence[str]) -> None:
+        """End the workers of these groups, first with patience, then by force, each step within its bound; returns when none is left."""
 
     @abstractmethod
     async def kill(self, groups: Sequence[str]) -> None:

@@ -12,8 +12,10 @@ from collections.abc import Callable, Collection, Iterable
 from math import inf
 from typing import Literal
 
+from stream_kernel.engine.admission import release_room, reserve_room
 from stream_kernel.engine.base import Answer, Command, Engine, Loss, Outcome, Ticket
 from stream_kernel.engine.preparation import Prepared
+from stream_kernel.engine.retrying import POISON, after_loss, delivery_of, is_poison, pause_before_retry
 from stream_kernel.engine.settlement import Failure, Output, Settled, Step
 from stream_kernel.engine.turns import Turn
 from stream_kernel.errors import BoundaryError, BoundaryInputError, handoff_sentence
@@ -55,6 +57,7 @@ class BoundaryCall:
         self._limit_seconds = limit_seconds
         self._next_id = next_id
         self._turn = turn
+        self._has_entered = False
         self._failures = list(prepared.refused)
         self._outputs: list[Output] = []
         self.reports: list[CommandReport] = []
@@ -106,28 +109,71 @@ class BoundaryCall:
         for step in steps:
             batches.setdefault(step.group, []).append(step)
         parts = [part for batch in batches.values() for part in _cut(batch, self._max_frame_bytes)]
+        commands = [self._command(part) for part in parts]
+        if not self._has_entered:
+            self._has_entered = True
+            parts, commands = await self._enter(parts, commands)
+        emitted: list[tuple[Step, Emission]] = []
+        attempt = 0
+        while parts:
+            outcomes = await self._settle_all(commands, batches.keys())
+            again: list[list[Step]] = []
+            for part, outcome in zip(parts, outcomes, strict=True):
+                self.reports.append(outcome.report)
+                if isinstance(outcome, Loss):
+                    again += self._lost(part, outcome)
+                else:
+                    emitted += self._answered(part, outcome)
+            parts = again
+            if parts:
+                attempt += 1
+                await asyncio.sleep(min(pause_before_retry(attempt), self._remaining))
+                commands = [self._command(part) for part in parts]
+        emitted.sort(key=lambda pair: pair[0].place)
+        return [following for step, emission in emitted for following in self._follow(step, emission)]
+
+    @property
+    def _remaining(self) -> float:
+        return max(0.0, self._deadline - asyncio.get_running_loop().time())
+
+    async def _enter(self, parts: list[list[Step]], commands: list[Command]) -> tuple[list[list[Step]], list[Command]]:
+        """Find room in the queues for the first commands of the call; gives those that have it. Past the deadline they go on without, and
+        hear of that.
+        """
+        refused = await reserve_room(self._engine, commands, self._deadline)
+        for part, command in zip(parts, commands, strict=True):
+            if command.group in refused:
+                self._failures += [self._overloaded(step) for step in part]
+        if refused and self._raises:
+            release_room(self._engine, [command for command in commands if command.group not in refused])
+            return [], []
+        kept = [(part, command) for part, command in zip(parts, commands, strict=True) if command.group not in refused]
+        return [part for part, _ in kept], [command for _, command in kept]
+
+    async def _settle_all(self, commands: list[Command], at_work: Collection[str]) -> list[Outcome]:
+        """Hand commands over and wait for what becomes of them; `at_work` are the groups of the hop, those that have answered included."""
         tickets: list[Ticket] = []
-        for part in parts:
-            ticket = self._engine.submit(self._command(part))
+        for command in commands:
+            ticket = self._engine.submit(command)
             tickets.append(ticket)
             if self._raises:
-                ticket.future.add_done_callback(lambda future: _withdraw_after_failure(future, tickets))
-        self._turn.pass_by(self._passed(batches.keys()))
+                ticket.future.add_done_callback(lambda future: self._withdraw_after_failure(future, tickets))
+        self._turn.pass_by(self._passed(at_work))
         try:
-            outcomes = [await ticket.future for ticket in tickets]
+            return [await ticket.future for ticket in tickets]
         except asyncio.CancelledError:
             for ticket in tickets:
                 ticket.future.cancel()
             raise
-        emitted: list[tuple[Step, Emission]] = []
-        for part, outcome in zip(parts, outcomes, strict=True):
-            self.reports.append(outcome.report)
-            if isinstance(outcome, Loss):
-                self._lost(part, outcome)
-            else:
-                emitted += self._answered(part, outcome)
-        emitted.sort(key=lambda pair: pair[0].place)
-        return [following for step, emission in emitted for following in self._follow(step, emission)]
+
+    def _withdraw_after_failure(self, future: asyncio.Future[Outcome], tickets: list[Ticket]) -> None:
+        if future.cancelled():
+            return
+        outcome = future.result()
+        is_lost = isinstance(outcome, Loss) and not self._engine.retries(outcome.report.group)
+        if is_lost or (isinstance(outcome, Answer) and outcome.failures):
+            for ticket in tickets:
+                ticket.withdraw("another command of the call had failed")
 
     def _passed(self, in_flight: Collection[str]) -> Iterable[str]:
         """The stateful groups that this call will hand nothing to any more."""
@@ -149,6 +195,7 @@ class BoundaryCall:
             deadline=self._deadline,
             items=[step.item for step in part],
             limit_seconds=self._limit_seconds,
+            size=sum(_weight(step) for step in part),
         )
 
     def _answered(self, part: list[Step], answer: Answer) -> list[tuple[Step, Emission]]:
@@ -193,27 +240,54 @@ class BoundaryCall:
             ),
         )
 
-    def _lost(self, part: list[Step], loss: Loss) -> None:
+    def _lost(self, part: list[Step], loss: Loss) -> list[list[Step]]:
+        """Record what is lost for good; gives what is to be run again."""
         _logger.info("%s: %s", handoff_sentence(loss.category, part[0].group), loss.reason)
-        for step in part:
-            self._failures.append(
-                Failure(
-                    place=step.place,
-                    root=step.root,
-                    category=loss.category,
-                    delivery=loss.report.delivery,
-                    follows=step.emitter is not None,
-                    group=step.group,
-                    trace_id=step.item.trace_id,
-                    reply_to=step.item.reply_to,
-                    correlation_id=loss.report.correlation_id,
-                    report=FailureReport(
-                        reason=loss.reason,
-                        exit=loss.exit,
-                        commands=(loss.report,),
-                    ),
-                )
-            )
+        is_over = self._remaining <= 0 or (self._raises and bool(self._failures))
+        aftermath = after_loss(part, loss, retries=0 if is_over else self._engine.retries(part[0].group))
+        failed = {id(step) for step in aftermath.failed}
+        self._failures += [self._loss_of(part, index, loss) for index, step in enumerate(part) if id(step) in failed]
+        return aftermath.again
+
+    def _loss_of(self, part: list[Step], index: int, loss: Loss) -> Failure:
+        step, at_work = part[index], loss.at_work
+        delivery = delivery_of(index, loss)
+        is_at_work = at_work is not None and at_work.index == index
+        return Failure(
+            place=step.place,
+            root=step.root,
+            category=loss.category,
+            delivery="maybe_executed" if delivery == "not_executed" and step.may_have_run else delivery,
+            follows=step.emitter is not None,
+            group=step.group,
+            trace_id=step.item.trace_id,
+            reply_to=step.item.reply_to,
+            node=at_work.node if at_work is not None and is_at_work else None,
+            correlation_id=loss.report.correlation_id,
+            report=FailureReport(
+                reason=POISON if is_poison(step) else loss.reason,
+                node=None if at_work is None else at_work.node,
+                input_index=None if at_work is None else part[at_work.index].root,
+                is_poison=is_poison(step),
+                stack=loss.stack,
+                exit=loss.exit,
+                commands=(loss.report,),
+            ),
+        )
+
+    def _overloaded(self, step: Step) -> Failure:
+        return Failure(
+            place=step.place,
+            root=step.root,
+            category="transport",
+            delivery="not_executed",
+            group=step.group,
+            trace_id=step.item.trace_id,
+            reply_to=step.item.reply_to,
+            node=step.item.target,
+            report=FailureReport(reason="the queue of the group is full", node=step.item.target, input_index=step.root),
+            is_overloaded=True,
+        )
 
     def _follow(self, step: Step, emission: Emission) -> list[Step]:
         rank, position, hop, path = step.place
@@ -262,24 +336,19 @@ class BoundaryCall:
         return first.error(delivery, tuple(trace for trace in traces if trace is not None), tuple(self.reports))
 
 
-def _withdraw_after_failure(future: asyncio.Future[Outcome], tickets: list[Ticket]) -> None:
-    if future.cancelled():
-        return
-    outcome = future.result()
-    if isinstance(outcome, Loss) or outcome.failures:
-        for ticket in tickets:
-            ticket.withdraw("another command of the call had failed")
-
-
 def _cut(batch: list[Step], limit: int) -> Iterable[list[Step]]:
     """Batches whose payloads stay within the limit of a frame; one item always goes."""
     part: list[Step] = []
     size = 0
     for step in batch:
-        weight = step.item.packed.size + step.item.header_size
+        weight = _weight(step)
         if part and size + weight > limit:
             yield part
             part, size = [], 0
         part.append(step)
         size += weight
     yield part
+
+
+def _weight(step: Step) -> int:
+    return step.item.packed.size + step.item.header_size

@@ -370,6 +370,9 @@ class InlineEngine(Engine):
             await group.close()
         self._close_if_stopped()
 
+    async def end(self, groups: Sequence[str]) -> None:
+        await self.kill(groups)
+
     async def kill(self, groups: Sequence[str]) -> None:
         chosen = [self._groups[name] for name in groups]
         for group in chosen:

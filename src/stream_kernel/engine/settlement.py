@@ -31,6 +31,12 @@ class Step(msgspec.Struct):
     """Group and node whose output it is; None for an input of the call."""
     emitted: int = 0
     """How many of its outputs have been placed."""
+    attempts: int = 0
+    """How often it was lost with a worker, and may have been at work."""
+    deaths: int = 0
+    """How many workers died with it at work, for certain."""
+    may_have_run: bool = False
+    """It was lost before, and node code may have run for it then."""
 
 
 class Output(msgspec.Struct):
@@ -55,6 +61,8 @@ class Failure(msgspec.Struct):
     message: str | None = None
     correlation_id: str | None = None
     report: FailureReport = FailureReport()
+    is_overloaded: bool = False
+    """The queue was full, and the group refuses instead of waiting."""
     follows: bool = False
     """It is an output of another node: whatever its own delivery, work has been done for the input that it comes from."""
 
@@ -74,6 +82,7 @@ class Failure(msgspec.Struct):
             trace_ids=trace_ids,
             correlation_id=self.correlation_id,
             report=msgspec.structs.replace(self.report, commands=commands),
+            is_overloaded=self.is_overloaded,
         )
 
 

@@ -20,7 +20,7 @@ class Sink(Protocol):
 
 
 class LoggingSink:
-    """Writes events to the logger `stream_kernel.lifecycle`."""
+    """Writes events to the logger `stream_kernel.lifecycle`; a worker that was lost with its report, over several lines."""
 
     def __init__(self) -> None:
         self._logger = logging.getLogger("stream_kernel.lifecycle")
@@ -29,13 +29,14 @@ class LoggingSink:
         level = _LEVELS.get(event.kind, logging.INFO)
         self._logger.log(
             level,
-            "%s %s generation %d pid %s%s%s",
+            "%s %s generation %d pid %s%s%s%s",
             event.kind,
             event.worker_id,
             event.generation,
             event.pid,
             f" {event.mode}" if event.mode else "",
             f": {event.reason}" if event.reason else "",
+            f"\n{event.exit}" if event.kind == "worker_failed" and event.exit is not None else "",
             extra={"event": event},
         )
 

@@ -1,43 +1,48 @@
-"""One group: its workers, the queue in front of them, and what happens when one is lost."""
+"""One group: its workers, the queue in front of them, and what happens when one is lost or worn."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from math import inf
 from typing import Literal
 
-from stream_kernel.config.model import ProcessGroupConfig, RuntimeConfig
 from stream_kernel.engine.base import Command, GroupSnapshot, cardinality_refusal
-from stream_kernel.engine.process.restart import RestartWindow
+from stream_kernel.engine.process.incarnation import Workplace
+from stream_kernel.engine.process.queue import CommandQueue
+from stream_kernel.engine.process.replacement import Replacements
+from stream_kernel.engine.process.restart import Abandon, Replace, RestartPolicy, Verdict
 from stream_kernel.engine.process.slot import End, WorkerSlot
 from stream_kernel.engine.process.ticket import Ticket
 from stream_kernel.errors import PayloadError, WorkerBootstrapError
-from stream_kernel.observability.sinks import Sink
 from stream_kernel.routing.router import NodeRoute
 
 __all__ = ["GroupState", "WorkerGroup"]
 
 GroupState = Literal["stopped", "starting", "ready", "stopping", "failed"]
+_logger = logging.getLogger("stream_kernel.lifecycle")
 
 
 class WorkerGroup:
-    """Takes commands and hands each to a free worker, round robin; replaces workers that are lost."""
+    """Takes commands and hands each to the worker that has the fewest, round robin among equals; replaces workers that are lost."""
 
-    def __init__(self, config: RuntimeConfig, group: ProcessGroupConfig, sink: Sink, on_change: Callable[[WorkerGroup], None]) -> None:
-        self.name = group.name
-        self.config = group
+    def __init__(self, place: Workplace, on_change: Callable[[WorkerGroup], None]) -> None:
+        self.name = place.group.name
+        self.config = place.group
         self.state: GroupState = "stopped"
         self.nodes: tuple[NodeRoute, ...] = ()
         """What the first worker that was ever ready declared; every later one must say the same."""
         self.boot_error: WorkerBootstrapError | None = None
+        self._place = place
         self._failure = ""
         self._on_change = on_change
         self._routes: tuple[NodeRoute, ...] | None = None
-        self._queue: OrderedDict[str, Ticket] = OrderedDict()
-        self._slots = [WorkerSlot(self, config, group, index, sink) for index in range(group.workers)]
+        self._queue = CommandQueue(place.group.max_queued, place.group.max_queued_bytes)
+        self._slots = [WorkerSlot(self, place, index) for index in range(place.group.workers)]
+        self._replacements = Replacements(self._slots, lambda old: WorkerSlot(self, place, old.index, generation=old.generation))
         self._next = 0
-        self._deaths = RestartWindow()
+        self._policy = RestartPolicy(place.group.restart)
 
     # -- what the engine asks of it
 
@@ -47,7 +52,7 @@ class WorkerGroup:
             return
         self.state = "starting"
         self.boot_error = None
-        self._deaths.forget()
+        self._policy.forget()
         self.spawn()
 
     def start_work(self, routes: tuple[NodeRoute, ...]) -> None:
@@ -57,44 +62,74 @@ class WorkerGroup:
             slot.start_work(routes)
         self._dispatch()
 
+    def reserve(self, commands: int, size: int) -> bool:
+        """Room in the queue for a call that enters; False when there is none. A group that takes no commands says why when it gets them."""
+        if self.state in ("starting", "ready"):
+            return self._queue.reserve(commands, size)
+        self._queue.admit(commands, size)
+        return True
+
+    async def wait_for_room(self, commands: int, size: int) -> None:
+        """Reserve room as soon as there is some."""
+        await self._queue.wait_for_room(commands, size)
+
+    def release(self, commands: int, size: int) -> None:
+        """Give up room that was reserved and is not used."""
+        self._queue.release(commands, size)
+
     def submit(self, command: Command) -> Ticket:
         """Take a command, or settle it at once when this group cannot run it any more."""
         loop = asyncio.get_running_loop()
         ticket = Ticket(command, loop)
+        problem: tuple[Literal["transport", "timeout"], str] | None = None
         if self.state not in ("starting", "ready"):
-            ticket.lose("transport", self._why_not())
+            problem = ("transport", self._why_not())
         elif command.deadline <= loop.time():
-            ticket.lose("timeout", "the deadline had passed before the command could be sent")
-        else:
-            ticket.arm(self._expired)
-            ticket.future.add_done_callback(lambda future: self._settled(ticket, cancelled=future.cancelled()))
-            self._queue[command.correlation_id] = ticket
-            self._dispatch()
+            problem = ("timeout", "the deadline had passed before the command could be sent")
+        if problem is not None:
+            if command.is_admitted:
+                self._queue.release(1, command.size)
+            ticket.lose(*problem)
+            return ticket
+        ticket.arm(self._expired)
+        ticket.future.add_done_callback(lambda future: self._settled(ticket, cancelled=future.cancelled()))
+        self._queue.append(ticket)
+        self._dispatch()
         return ticket
 
     def abandon(self, reason: str) -> None:
         """Fail everything, as transport."""
-        for ticket in self._queue.values():
+        for ticket in self._queue:
             ticket.withdraw(reason)
-        for slot in self._slots:
+        for slot in self._all():
             slot.abandon(reason)
 
     def stop(self) -> None:
-        """Ask all workers to end."""
-        if self.state in ("starting", "ready"):
-            self.state = "stopping"
-            self._drop_queue("the group is being stopped")
-            self._on_change(self)
-        for slot in self._slots:
-            slot.stop()
+        """Ask all workers to end, and leave it to who asks how long to wait."""
+        self._leave("the group is being stopped")
+        for slot in self._all():
+            slot.stop(patience=inf)
+        self._settle_stop()
+
+    def end(self) -> None:
+        """End all workers, first with patience; those that are still at work have had it."""
+        self._leave("the group is being stopped")
+        for slot in self._all():
+            slot.stop(patience=0.0 if slot.outstanding else self.config.stop_timeout_seconds)
+        self._settle_stop()
+
+    def kill(self, reason: str) -> None:
+        """End all workers by force."""
+        self._leave(reason)
+        self.end_slots(reason)
         self._settle_stop()
 
     def hold(self) -> None:
-        """Before a restart: end the workers, but keep the queue and take calls into it."""
+        """Before a restart from scratch: end the workers, but keep the queue and take calls into it."""
         self.state = "starting"
         self.boot_error = None
-        self._deaths.forget()
-        for slot in self._slots:
+        self._policy.forget()
+        for slot in self._all():
             if slot.state == "killing":
                 slot.kill("its group is restarted", final=True)  # its end is no loss any more
             else:
@@ -102,27 +137,32 @@ class WorkerGroup:
 
     def end_slots(self, reason: str) -> None:
         """End the workers by force that did not end by themselves; what they had fails, the queue stays."""
-        for slot in self._slots:
+        for slot in self._all():
             slot.kill(reason, final=True)
 
     def spawn(self) -> None:
         """Start the workers that are not there."""
         for slot in self._slots:
-            if slot.state == "stopped":
+            if slot.state in ("stopped", "failed", "backoff"):
                 slot.start()
 
-    def kill(self, reason: str) -> None:
-        """End all workers by force."""
-        if self.state in ("starting", "ready"):
-            self.state = "stopping"
-            self._on_change(self)
-        self._drop_queue(reason)
-        self.end_slots(reason)
-        self._settle_stop()
+    async def replace_all(self) -> None:
+        """Replace one worker after the other, each by one that is ready. Raises `WorkerBootstrapError` for the first that does not come
+        up: it and those after it stay as they were.
+        """
+        for slot in list(self._slots):
+            if slot in self._slots:  # and has not been replaced for another reason meanwhile
+                await self._replacements.begin(slot, "its group is restarted")
+                await slot.gone()
+
+    @property
+    def is_replaceable(self) -> bool:
+        """Whether two workers in the same place can be there at a time: not where nodes keep state."""
+        return self.state == "ready" and not self._is_stateful
 
     async def gone(self) -> None:
         """Wait until no worker is left."""
-        for slot in self._slots:
+        for slot in self._all():
             await slot.gone()
 
     def check_not_failed(self) -> None:
@@ -147,7 +187,7 @@ class WorkerGroup:
 
     def running(self) -> list[str]:
         """The workers that still have a process."""
-        return [slot.worker_id for slot in self._slots if slot.state != "stopped"]
+        return [slot.worker_id for slot in self._all() if slot.has_process]
 
     def snapshot(self) -> GroupSnapshot:
         return GroupSnapshot(
@@ -155,7 +195,8 @@ class WorkerGroup:
             state=self.state,
             queued=len(self._queue),
             workers=tuple(slot.snapshot() for slot in self._slots),
-            late_replies=sum(slot.late_replies for slot in self._slots),
+            late_replies=self._replacements.late_replies + sum(slot.late_replies for slot in self._all()),
+            waiting=self._queue.waiting,
         )
 
     # -- what its slots tell it
@@ -163,13 +204,17 @@ class WorkerGroup:
     def refusal(self, slot: WorkerSlot, nodes: list[NodeRoute]) -> str | None:
         if self.nodes and tuple(nodes) != self.nodes:
             return f"{slot.worker_id} declares other nodes than the workers before it: their modules have changed meanwhile"
-        refusal = cardinality_refusal(nodes, self.config.workers)
+        refusal = cardinality_refusal(nodes, self.config.workers) or self._retries_refusal(nodes)
         if refusal is not None:
             return refusal
+        if not self.nodes and any(node.stateful for node in nodes) and self._recycles:
+            _logger.warning("group '%s' has a stateful node: its worker is never replaced for its age or its memory", self.name)
         self.nodes = tuple(nodes)
         return None
 
     def ready(self, slot: WorkerSlot) -> None:
+        self._policy.became_ready(slot.index)
+        self._replacements.ready(slot)
         if self.state == "starting" and all(each.state == "ready" for each in self._slots):
             self.state = "ready"
             self._on_change(self)
@@ -177,23 +222,65 @@ class WorkerGroup:
             slot.start_work(self._routes)
             self._dispatch()
 
-    def idle(self) -> None:
+    def idle(self, slot: WorkerSlot) -> None:
+        if self._recycles and self.is_replaceable and not self._replacements.is_under_way:
+            worn = slot.worn
+            if worn is not None and slot in self._slots:
+                self._replacements.begin(slot, worn)
         # After the callbacks of the call that was just settled: it may withdraw what it still has in the queue.
         asyncio.get_running_loop().call_soon(self._dispatch)
 
     def ended(self, slot: WorkerSlot, end: End) -> None:
-        if self.state == "stopping" or end.kind == "stopped" or self.state in ("stopped", "failed"):
+        is_wanted = self.state in ("starting", "ready")
+        self._redo(end, is_wanted=is_wanted)
+        old = self._replacements.ended(slot, end)
+        if not is_wanted or end.kind == "stopped":
             self._settle_stop()
-        elif end.kind == "unbootable" and self.state == "starting":
-            # Before its first worker was ever ready there is nothing to go back to: trying again would fail the same way.
+        elif slot in self._slots:
+            self._lost(slot, end)
+        elif old is not None and old.state == "stopped":  # it was lost while its replacement did not come up
+            old.start_later(0.0)
+        self._dispatch()
+
+    def _lost(self, slot: WorkerSlot, end: End) -> None:
+        if end.kind != "unbootable" and self._is_stateful:
+            self._fail(f"its worker was lost ({end.reason}) and its state with it; restart_group('{self.name}') starts afresh")
+        elif not self._replacements.has(slot):  # otherwise somebody is about to take its place
+            verdict = self._verdict(slot, end)
+            if isinstance(verdict, Replace):
+                slot.start_later(verdict.delay_seconds)
+            else:
+                self._abandon_slot(slot, end, verdict)
+
+    def _verdict(self, slot: WorkerSlot, end: End) -> Verdict:
+        now = asyncio.get_running_loop().time()
+        if end.kind == "inflicted":
+            return self._policy.after_inflicted()
+        if end.kind == "unbootable" and end.exit is None and not slot.was_ever_ready:
+            return Abandon("it could not be spawned", fails_group=True)  # there is nothing that another attempt would find changed
+        if end.kind == "unbootable":
+            return self._policy.after_failed_boot(slot.index, now, was_ever_ready=slot.was_ever_ready)
+        return self._policy.after_death(slot.index, now, end.exit)
+
+    def _abandon_slot(self, slot: WorkerSlot, end: End, verdict: Abandon) -> None:
+        slot.give_up()
+        if end.boot_error is not None and not slot.was_ever_ready:
             self.boot_error = end.boot_error
             self._fail(f"it could not be started: {end.boot_error}")
-        elif any(node.stateful for node in self.nodes):
-            self._fail(f"its worker was lost ({end.reason}) and its state with it; restart_group('{self.name}') starts afresh")
-        elif end.kind != "inflicted" and self._deaths.exceeded_by_death(asyncio.get_running_loop().time()):
-            self._fail(f"its workers died too often, the last one: {end.reason}; restart_group('{self.name}') tries again")
+        elif verdict.fails_group or all(each.state == "failed" for each in self._slots):
+            self._fail(f"{verdict.reason}, the last one: {end.reason}; restart_group('{self.name}') tries again")
         else:
-            slot.start()
+            _logger.warning("%s is not replaced: %s", slot.worker_id, verdict.reason)
+
+    def _redo(self, end: End, *, is_wanted: bool) -> None:
+        """Commands that provably did not begin wait for a worker again, before all others."""
+        for ticket in end.unbegun:
+            ticket.put_back()
+        if is_wanted:
+            self._queue.put_back(list(end.unbegun))
+        for ticket in () if is_wanted else end.unbegun:
+            ticket.disarm()
+            ticket.lose("transport", self._why_not())
 
     # -- the queue
 
@@ -202,11 +289,10 @@ class WorkerGroup:
             slot = self._select()
             if slot is None:
                 return
-            ticket = self._queue.popitem(last=False)[1]
+            ticket = self._queue.pop()
             # A settled one is still here when its callback, which takes it out of the queue, has not run yet.
             if not ticket.settled and not self._hand_over(ticket, slot):
-                self._queue[ticket.command.correlation_id] = ticket
-                self._queue.move_to_end(ticket.command.correlation_id, last=False)
+                self._queue.put_back([ticket])
 
     def _hand_over(self, ticket: Ticket, slot: WorkerSlot) -> bool:
         try:
@@ -217,40 +303,45 @@ class WorkerGroup:
             return True
 
     def _select(self) -> WorkerSlot | None:
-        """The next free worker in turn. With one command at a worker at a time, least outstanding first is just that."""
+        """The free worker that has the fewest commands, the next one in turn among equals."""
         count = len(self._slots)
-        for step in range(count):
-            index = (self._next + step) % count
-            if self._slots[index].is_free:
-                self._next = (index + 1) % count
-                return self._slots[index]
-        return None
+        turn = (self._slots[(self._next + step) % count] for step in range(count))
+        chosen = min((slot for slot in turn if slot.is_free), key=lambda slot: slot.outstanding, default=None)
+        if chosen is not None:
+            self._next = (chosen.index + 1) % count
+        return chosen
 
     def _expired(self, ticket: Ticket) -> None:
-        if not ticket.is_taken:
+        if ticket.holder is None:
             ticket.lose("timeout", "the deadline passed before a worker was free")
-            return
-        for slot in self._slots:
-            if slot.owes(ticket):
-                slot.expire(ticket)
+        else:
+            ticket.holder.expire(ticket)
 
     def _settled(self, ticket: Ticket, *, cancelled: bool) -> None:
-        if not ticket.is_taken:
-            self._queue.pop(ticket.command.correlation_id, None)
+        if ticket.holder is None:
+            self._queue.remove(ticket)
             ticket.disarm()
         elif cancelled:
-            for slot in self._slots:
-                slot.cancel(ticket)
-
-    def _drop_queue(self, reason: str) -> None:
-        for ticket in self._queue.values():
-            ticket.lose("transport", reason)
+            ticket.holder.cancel(ticket)
 
     # -- the end
+
+    def _leave(self, reason: str) -> None:
+        """Take nothing any more, and fail what waits."""
+        if self.state in ("starting", "ready"):
+            self.state = "stopping"
+            self._on_change(self)
+        self._drop_queue(reason)
+
+    def _drop_queue(self, reason: str) -> None:
+        for ticket in self._queue:
+            ticket.lose("transport", reason)
+        self._queue.open_all()
 
     def _fail(self, reason: str) -> None:
         self.state = "failed"
         self._failure = reason
+        _logger.error("group '%s' has failed: %s", self.name, reason)
         self._drop_queue(f"the group has failed: {reason}")
         self.end_slots("its group has failed")
         self._on_change(self)
@@ -261,3 +352,27 @@ class WorkerGroup:
 
     def _why_not(self) -> str:
         return f"the group has failed: {self._failure}" if self.state == "failed" else f"the group is {self.state}"
+
+    # -- small things
+
+    def _all(self) -> Iterator[WorkerSlot]:
+        """The workers, those that are to replace one, and those that have been replaced and are not gone yet."""
+        yield from list(self._slots)
+        yield from self._replacements.others()
+
+    @property
+    def _is_stateful(self) -> bool:
+        return any(node.stateful for node in self.nodes)
+
+    @property
+    def _recycles(self) -> bool:
+        return self.config.max_requests_per_worker is not None or self.config.max_rss_mb is not None
+
+    def _retries_refusal(self, nodes: list[NodeRoute]) -> str | None:
+        cannot = next((node.name for node in nodes if not node.idempotent), None)
+        if not self.config.retries or cannot is None:
+            return None
+        return (
+            f"process_groups.retries needs every node of the group idempotent, and '{cannot}' is not: "
+            "mark it @node(idempotent=True) if it may run twice for the same message, or leave retries out"
+        )

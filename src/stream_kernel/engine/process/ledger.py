@@ -1,19 +1,23 @@
 """What one worker owes: the commands it was given and has not answered, and who still waits for them.
 
 `pending` holds the callers that wait; reply, deadline, death and cancel each pop an entry, and whoever gets it settles the call.
-`owed` holds what the worker still has to answer; an entry leaves it by its reply or by the death of the worker only.
+`owed` holds what the worker still has to answer, oldest first; an entry leaves it by its reply or by the death of the worker only. The
+oldest, the *head*, is the one at work: a worker writes a whole reply before it begins the next command.
 """
 
 from __future__ import annotations
 
-from stream_kernel.engine.process.ticket import Ticket
+from stream_kernel.engine.process.ticket import LastTrace, Ticket
 from stream_kernel.errors import ProtocolViolation
 from stream_kernel.protocol.columns import outputs_from_columns
 from stream_kernel.protocol.messages import ExecuteBoundaryError, ExecuteBoundaryResult
-from stream_kernel.reports import WorkerExitReport
 from stream_kernel.routing.items import Emission, ItemFailure
 
-__all__ = ["Ledger"]
+__all__ = ["DEADLINE_PASSED", "Ledger"]
+
+DEADLINE_PASSED = "a command passed its deadline"
+_SKIP_GRACE = 0.25
+"""How long a worker may take to skip a command whose deadline passed behind another, in seconds."""
 
 
 class Ledger:
@@ -23,15 +27,30 @@ class Ledger:
         self._pending: dict[str, Ticket] = {}
         self._owed: dict[str, Ticket] = {}
         self._parts: list[Emission | ItemFailure] = []
+        self.given = 0
+        """Commands that the worker was given; the number of the last one."""
         self.answered = 0
         self.late_replies = 0
 
     def __len__(self) -> int:
         return len(self._owed)
 
+    @property
+    def head(self) -> Ticket | None:
+        """The command at work, or None."""
+        return next(iter(self._owed.values()), None)
+
+    def trace_ids(self) -> tuple[str, ...]:
+        """Of all items that the worker has, without repetition."""
+        items = (item for ticket in self._owed.values() for item in ticket.command.items)
+        return tuple(dict.fromkeys(item.trace_id for item in items if item.trace_id is not None))
+
     def enter(self, ticket: Ticket) -> None:
         """The worker is given a command."""
         self._pending[ticket.command.correlation_id] = self._owed[ticket.command.correlation_id] = ticket
+        self.given += 1
+        if len(self._owed) == 1:
+            ticket.begin(_SKIP_GRACE)
 
     def cancel(self, ticket: Ticket) -> bool:
         """The caller has gone; True when it was still waiting."""
@@ -41,10 +60,10 @@ class Ledger:
         """Whether the worker has not answered this command."""
         return ticket.command.correlation_id in self._owed
 
-    def expire(self, ticket: Ticket) -> None:
+    def expire(self, ticket: Ticket, trace: LastTrace | None = None) -> None:
         """The deadline has passed: whatever comes from now on is late."""
         if self._pending.pop(ticket.command.correlation_id, None) is not None:
-            ticket.lose("timeout", "a command passed its deadline")
+            ticket.lose("timeout", DEADLINE_PASSED, trace)
 
     def receive(self, reply: ExecuteBoundaryResult | ExecuteBoundaryError) -> bool:
         """Take a reply or a part of one; True when it was the last. Raises `ProtocolViolation` for one that cannot be."""
@@ -61,8 +80,11 @@ class Ledger:
         del self._owed[reply.correlation_id]
         ticket.disarm()
         self.answered += 1
+        if ticket.expired:
+            self.late_replies += 1
+            self.expire(ticket, LastTrace(stack=ticket.stack, executing_seconds=reply.executing_ms / 1000))
         # A caller that has been cancelled in this very pass of the loop is settled, and `cancel` has not been called yet.
-        if self._pending.pop(reply.correlation_id, None) is None or ticket.settled:
+        elif self._pending.pop(reply.correlation_id, None) is None or ticket.settled:
             self.late_replies += 1
         else:
             ticket.answer(
@@ -72,6 +94,9 @@ class Ledger:
                 () if isinstance(reply, ExecuteBoundaryError) else reply.timing,
                 failed=isinstance(reply, ExecuteBoundaryError),
             )
+        following = self.head
+        if following is not None:
+            following.begin(_SKIP_GRACE)
         return True
 
     def abandon(self, reason: str) -> None:
@@ -80,15 +105,27 @@ class Ledger:
             ticket.lose("transport", reason)
         self._pending.clear()
 
-    def close(self, report: WorkerExitReport) -> None:
-        """The worker is dead: nothing will come any more."""
-        for ticket in self._owed.values():
-            ticket.disarm()
+    def close(self, reason: str, trace: LastTrace, *, is_trusted: bool, has_head_begun: bool) -> list[Ticket]:
+        """The worker is dead: nothing will come any more. Returns the commands that it had and provably did not begin.
+
+        Those are all behind the head, and the head too unless it `has_head_begun`; none of a worker that broke the protocol, which is not
+        to be trusted (`is_trusted`).
+        """
+        owed = list(self._owed.values())
+        unbegun = (owed[1:] if has_head_begun else owed) if is_trusted else []
+        waiting = [ticket for ticket in unbegun if not ticket.settled]
+        for ticket in owed:
+            if ticket not in waiting:
+                ticket.disarm()
+        for ticket in waiting:
+            del self._pending[ticket.command.correlation_id]
         for ticket in self._pending.values():
-            ticket.lose("timeout" if ticket.expired else "transport", report.reason, exit=report)
+            own = trace if ticket is owed[0] else LastTrace(exit=trace.exit)
+            ticket.lose("timeout" if ticket.expired else "transport", DEADLINE_PASSED if ticket.expired else reason, own)
         self._owed.clear()
         self._pending.clear()
         self._parts.clear()
+        return waiting
 
 
 def _rows(reply: ExecuteBoundaryResult) -> list[Emission | ItemFailure]:

@@ -1,51 +1,32 @@
 """The place of one worker in its group: its incarnations, one after the other.
 
-One task lives an incarnation from spawn to burial; it is the only one that ends it. What happens meanwhile (messages, deadlines, stop,
-kill) comes in as calls and changes the state.
+`WorkerLife` decides what state it is in, and this obeys. One task lives an incarnation from spawn to burial; it is the only one that ends
+it. What happens meanwhile (handshake, stop, kill) comes in as calls.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import msgspec
 
-from stream_kernel.config.model import ProcessGroupConfig, RuntimeConfig
 from stream_kernel.engine.base import WorkerSnapshot
-from stream_kernel.engine.process.child import Child
-from stream_kernel.engine.process.connection import Connection
 from stream_kernel.engine.process.environment import bootstrap_message, worker_arguments, worker_environment
-from stream_kernel.engine.process.ledger import Ledger
-from stream_kernel.engine.process.lifecycle import WorkerEvent, WorkerState, advance
-from stream_kernel.engine.process.stderr import StderrDrain
+from stream_kernel.engine.process.fault_plan import orders_for
+from stream_kernel.engine.process.incarnation import Burial, Identity, Incarnation, Workplace
+from stream_kernel.engine.process.lifecycle import Instruction, WorkerEvent, WorkerLife, WorkerState
 from stream_kernel.engine.process.ticket import Ticket
+from stream_kernel.engine.process.worker_process import WorkerProcess
 from stream_kernel.errors import PayloadError, WorkerBootstrapError
 from stream_kernel.observability.events import EventKind, LifecycleEvent
-from stream_kernel.observability.sinks import Sink
-from stream_kernel.protocol.columns import inputs_to_columns
-from stream_kernel.protocol.messages import (
-    PROTOCOL_VERSION,
-    BootstrapError,
-    Cancel,
-    ExecuteBoundary,
-    ExecuteBoundaryError,
-    ExecuteBoundaryResult,
-    FromParent,
-    FromWorker,
-    Hello,
-    Ready,
-    StartWork,
-    Stop,
-)
+from stream_kernel.protocol.messages import PROTOCOL_VERSION, BootstrapError, Hello, Ready
 from stream_kernel.reports import WorkerExitReport
 from stream_kernel.routing.router import NodeRoute
 
 __all__ = ["End", "SlotOwner", "WorkerSlot"]
-
-_KILL_GRACE = 0.025
-"""How long a caller whose deadline has passed waits to hear that its worker is dead."""
 
 
 class End(msgspec.Struct, frozen=True):
@@ -54,6 +35,10 @@ class End(msgspec.Struct, frozen=True):
     kind: Literal["died", "inflicted", "stopped", "unbootable"]
     reason: str
     boot_error: WorkerBootstrapError | None = None
+    exit: WorkerExitReport | None = None
+    """None: there was no process."""
+    unbegun: tuple[Ticket, ...] = ()
+    """Commands that it had and provably did not begin."""
 
 
 class SlotOwner(Protocol):
@@ -64,7 +49,8 @@ class SlotOwner(Protocol):
 
     def ready(self, slot: WorkerSlot) -> None: ...
 
-    def idle(self) -> None: ...
+    def idle(self, slot: WorkerSlot) -> None:
+        """It could take a command."""
 
     def ended(self, slot: WorkerSlot, end: End) -> None: ...
 
@@ -72,122 +58,122 @@ class SlotOwner(Protocol):
 class WorkerSlot:
     """One worker of a group, over all its generations."""
 
-    def __init__(self, owner: SlotOwner, config: RuntimeConfig, group: ProcessGroupConfig, index: int, sink: Sink) -> None:
+    def __init__(self, owner: SlotOwner, place: Workplace, index: int, *, generation: int = 0) -> None:
+        """`generation` is that of the worker which this one is to follow."""
         self._owner = owner
-        self._config = config
-        self._group = group
-        self._index = index
-        self._sink = sink
-        self.worker_id = f"{group.name}#{index}"
-        self.state: WorkerState = "stopped"
-        self.generation = 0
+        self._place = place
+        self._group = place.group
+        self.index = index
+        self.worker_id = f"{place.group.name}#{index}"
+        self.generation = generation
+        self.was_ever_ready = False
         self._late_replies = 0
-        self._ledger = Ledger()
-        self._works = False
         self._final = False
         self._killed_for: str | None = None
         self._boot_error: WorkerBootstrapError | None = None
-        self._child: Child | None = None
-        self._connection: Connection | None = None
-        self._life: asyncio.Task[None] | None = None
+        self._now: Incarnation | None = None
+        self._task: asyncio.Task[None] | None = None
         self._launched = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._machine = WorkerLife(
+            {
+                "booting": self._group.start_timeout_seconds,
+                "stopping": self._group.stop_timeout_seconds,
+                "closing": self._group.eof_timeout_seconds,
+                "terminating": self._group.terminate_timeout_seconds,
+            }
+        )
+        self._deeds: dict[Instruction, Callable[[], None]] = {
+            "spawn": self._spawn,
+            "introduce": self._introduce,
+            "refuse_late_start": self._refuse_late_start,
+            "say_stop": lambda: self._with_incarnation(self._say_stop),
+            "close_stdin": lambda: self._with_incarnation(Incarnation.close_stdin),
+            "terminate": lambda: self._with_incarnation(lambda now: now.process.terminate_tree()),
+            "kill": lambda: self._with_incarnation(lambda now: now.process.kill_tree()),
+        }
 
     # -- what the group asks of it
 
+    @property
+    def state(self) -> WorkerState:
+        return self._machine.state
+
+    @property
+    def has_process(self) -> bool:
+        """Whether there is a process, or may be."""
+        return self.state not in ("stopped", "backoff", "failed")
+
     def start(self) -> None:
-        """Begin a new incarnation."""
-        self._advance("start")
-        self.generation += 1
-        self._late_replies = self.late_replies
-        self._ledger = Ledger()
-        self._works = self._final = False
-        self._killed_for = self._boot_error = None
-        self._launched.clear()
-        self._life = asyncio.get_running_loop().create_task(self._live(), name=f"stream_kernel {self.worker_id}")
+        """Begin a new incarnation, as if it were the first."""
+        self.was_ever_ready = False
+        self._take("start")
+
+    def start_later(self, seconds: float) -> None:
+        """Begin a new incarnation after a pause."""
+        self._take("back_off", wait=seconds)
+
+    def give_up(self) -> None:
+        """It is not started again by itself."""
+        self._take("give_up")
 
     def start_work(self, routes: tuple[NodeRoute, ...]) -> None:
         """Tell a ready worker the routes: from now on it takes commands."""
-        if self.state == "ready" and not self._works:
-            self._works = True
-            self._send(StartWork(routes=list(routes)))
+        if self.state == "ready" and self._now is not None:
+            self._now.start_work(routes)
+
+    @property
+    def outstanding(self) -> int:
+        """How many commands it has."""
+        return 0 if self._now is None else len(self._now.ledger)
 
     @property
     def is_free(self) -> bool:
-        """Ready, knows the routes, and has nothing to do."""
-        return self._works and not self._ledger and self._connection is not None and self._connection.is_sound
+        """Ready, knows the routes, and may have one command more."""
+        return self.state == "ready" and self._now is not None and self._now.is_free
+
+    @property
+    def worn(self) -> str | None:
+        """Why it should be replaced by now, or None. To be asked after each answer."""
+        return None if self._now is None or self.state != "ready" else self._now.worn
 
     def take(self, ticket: Ticket) -> bool:
-        """Hand a command to the worker; False when it has just died, and nothing of the command has reached it.
-
-        Raises `PayloadError` when the command cannot be sent to any worker.
-        """
-        assert self._child is not None
-        command = ticket.command
-        remaining = min(command.deadline - asyncio.get_running_loop().time(), command.limit_seconds)
-        is_sent = self._send(
-            ExecuteBoundary(
-                correlation_id=command.correlation_id,
-                run_id=command.run_id,
-                scenario_id=command.scenario_id,
-                remaining_ms=max(0.0, remaining * 1000),
-                on_error=command.on_error,
-                inputs=inputs_to_columns(command.items),
-            )
-        )
-        if is_sent:
-            ticket.taken_by(self.worker_id, self._child.pid, self.generation)
-            self._ledger.enter(ticket)
-        return is_sent
+        """Hand a command to the worker, which is free; see `Incarnation.take`."""
+        assert self._now is not None
+        return self._now.take(ticket)
 
     @property
     def late_replies(self) -> int:
         """How many replies of all generations came when nobody waited for them any more."""
-        return self._late_replies + self._ledger.late_replies
+        return self._late_replies + (0 if self._now is None else self._now.ledger.late_replies)
 
-    def owes(self, ticket: Ticket) -> bool:
-        """Whether this worker has the command and has not answered it."""
-        return self._ledger.owes(ticket)
+    def drain(self) -> None:
+        """Give it nothing more, and stop it when it has answered what it has; its deadlines bound that."""
+        self._take("drain")
+        self._with_incarnation(Incarnation.retire)
+        self._stop_if_drained()
 
-    def cancel(self, ticket: Ticket) -> None:
-        """The caller has gone. The worker may stop between two items; until it answers, the deadline still bounds it."""
-        if self._ledger.cancel(ticket) and self._works:
-            self._send(Cancel(correlation_id=ticket.command.correlation_id))
-
-    def expire(self, ticket: Ticket) -> None:
-        """A command that this worker has passed its deadline: kill the worker, unless the reply has just come."""
-        if self._connection is not None:
-            self._connection.pump()
-        if self._ledger.owes(ticket) and self.state != "killing":
-            ticket.expired = True
-            self.kill("a command passed its deadline", final=False)
-            # The caller hears when the worker is dead, or soon after.
-            asyncio.get_running_loop().call_later(_KILL_GRACE, self._ledger.expire, ticket)
-
-    def stop(self) -> None:
-        """Ask the worker to end after the command it has."""
+    def stop(self, *, patience: float | None = None) -> None:
+        """Ask the worker to end after the command it has. Past `patience` seconds (default: its stop timeout; infinity: who asks waits
+        himself) its stdin is closed, then its process tree gets SIGTERM and SIGKILL, each after a bounded wait.
+        """
+        self._final = True
+        self._with_incarnation(Incarnation.retire)
         if self.state == "spawning":
-            self.kill("stopped while it was starting", final=True)
-        elif self.state in ("booting", "ready"):
-            self._advance("stop")
-            self._works = False
-            self._final = True
-            self._emit("worker_stopping")
-            self._send(Stop())
+            self._killed_for = "stopped while it was starting"
+        self._take("stop", wait=patience if self.state in ("booting", "ready", "draining", "stopping") else None)
 
     def kill(self, reason: str, *, final: bool) -> None:
         """End the worker and its process tree by force. `final`: because nobody wants it any more."""
         self._final = self._final or final
-        if self.state in ("stopped", "killing"):
-            return
-        self._killed_for = reason
-        self._works = False
-        self._advance("kill")
-        if self._child is not None:
-            self._child.kill_tree()
+        if self.has_process and self.state != "killing":
+            self._killed_for = reason
+        self._with_incarnation(Incarnation.retire)
+        self._take("kill")
 
     def abandon(self, reason: str) -> None:
         """Fail what it has, as transport; the worker itself goes on."""
-        self._ledger.abandon(reason)
+        self._with_incarnation(lambda now: now.ledger.abandon(reason))
 
     async def launched(self) -> None:
         """Wait until there is a process, or until it is known that there will be none."""
@@ -195,162 +181,187 @@ class WorkerSlot:
 
     async def gone(self) -> None:
         """Wait until there is no process. Being cancelled while waiting does not touch the worker."""
-        if self._life is not None and not self._life.done():
-            await asyncio.wait([self._life])
+        while self._task is not None and not self._task.done():
+            await asyncio.wait([self._task])
 
     def snapshot(self) -> WorkerSnapshot:
+        now = self._now
         return WorkerSnapshot(
             worker_id=self.worker_id,
-            pid=None if self._child is None else self._child.pid,
+            pid=None if now is None else now.process.pid,
             state=self.state,
             generation=self.generation,
-            in_flight=len(self._ledger),
-            requests=self._ledger.answered,
+            in_flight=self.outstanding,
+            requests=0 if now is None else now.ledger.answered,
             restarts=max(0, self.generation - 1),
+        )
+
+    # -- the machine and its deeds
+
+    def _take(self, event: WorkerEvent, *, wait: float | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        instructions = self._machine.take(event, loop.time(), wait=wait)
+        if self._alarm is not None:
+            self._alarm.cancel()
+        deadline = self._machine.deadline
+        self._alarm = None if deadline is None else loop.call_at(deadline, self._take, "overdue")
+        for instruction in instructions:
+            self._deeds[instruction]()
+
+    def _with_incarnation(self, deed: Callable[[Incarnation], None]) -> None:
+        if self._now is not None:
+            deed(self._now)
+
+    def _spawn(self) -> None:
+        self.generation += 1
+        self._final = False
+        self._killed_for = self._boot_error = None
+        self._launched.clear()
+        self._task = asyncio.get_running_loop().create_task(self._live(), name=f"stream_kernel {self.worker_id}")
+
+    def _introduce(self) -> None:
+        assert self._now is not None
+        faults = orders_for(self._place.faults, self._group.name, self.index, self.generation)
+        try:
+            self._now.send(bootstrap_message(self._place.config, self._group, self.index, self.worker_id, self.generation, faults))
+        except PayloadError as error:
+            self._refuse(f"{self.worker_id} cannot be told its settings and its import path: the message {error.reason}")
+
+    def _say_stop(self, now: Incarnation) -> None:
+        self._emit("worker_stopping")
+        now.say_stop()
+
+    def _refuse_late_start(self) -> None:
+        self._note_boot_error(
+            f"{self.worker_id} was not ready within {self._group.start_timeout_seconds:g} s; if its nodes need longer to load, raise "
+            "process_groups.start_timeout_seconds"
         )
 
     # -- one incarnation
 
     async def _live(self) -> None:
-        limit = self._config.execution_ipc.max_frame_bytes
         try:
-            child = await Child.spawn(
-                lambda lifeline: worker_arguments(self._group, lifeline, limit), worker_environment(self._group, self._index)
-            )
+            process = await self._launch()
         except Exception as error:  # noqa: BLE001  whatever keeps a process from being spawned, those who wait for it must hear
             python = self._group.python or "the parent's interpreter"
             cause = error.strerror if isinstance(error, OSError) else type(error).__name__
-            self._advance("spawn_failed")
-            self._tell_end(f"could not be spawned with {python!r}: {cause}", was_ready=False, stderr_tail=())
+            self._take("spawn_failed")
             self._launched.set()
+            self._tell_end(f"could not be spawned with {python!r}: {cause}", None, was_ready=False)
             return
-        self._child = child
-        self._connection = connection = Connection(child, limit, self._on_message)
-        stderr = StderrDrain(child.stderr, group=self._group.name, worker_id=self.worker_id)
-        self._advance("spawned")
+        self._now = now = Incarnation(self, self._place, Identity(self.worker_id, self.index, self.generation), process)
         self._emit("worker_spawned")
         self._launched.set()
-        connection.open()
-        stderr.open()
-        if self.state == "killing":  # asked for while it was spawning
-            child.kill_tree()
-        else:
-            self._introduce()
-        reason = await self._lasting(connection)
-        connection.pump()
-        child.kill_tree()
+        now.open()
+        self._take("spawned")
         try:
-            status = await child.reap()
-        finally:
-            # Before the descriptors go: another thread may be given their numbers at once.
-            connection.close()
-            stderr.close()
-            child.close()
-        if reason == "it ended" or self._killed_for is not None:
-            reason = self._killed_for or str(status)
-        was_ready = self.state in ("ready", "stopping") or (self.state == "killing" and self._boot_error is None)
-        report = WorkerExitReport(
-            worker_id=self.worker_id,
-            group=self._group.name,
-            generation=self.generation,
-            pid=child.pid,
-            reason=reason,
-            exit_code=status.exit_code,
-            signal=status.signal,
-            stderr_tail=stderr.tail(),
-        )
-        self._ledger.close(report)
-        self._advance("exited")
-        if self._final:
-            graceful = self._killed_for is None and status.exit_code == 0
-            self._emit("worker_stopped", mode="graceful" if graceful else "forced")
-        else:
-            self._emit("worker_failed", reason=reason)
-        self._child = self._connection = None
-        self._tell_end(reason, was_ready=was_ready, stderr_tail=stderr.tail())
-
-    def _introduce(self) -> None:
-        try:
-            self._send(bootstrap_message(self._config, self._group, self._index, self.worker_id, self.generation))
-        except PayloadError as error:
-            self._refuse(f"{self.worker_id} cannot be told its settings and its import path: the message {error.reason}")
-
-    async def _lasting(self, connection: Connection) -> str:
-        timer = asyncio.get_running_loop().call_later(self._group.start_timeout_seconds, self._start_timed_out)
-        try:
-            return await connection.over
+            reason = await now.over()
         except asyncio.CancelledError:
             # Nobody cancels this task but an event loop that is being torn down. It waits for us: time to end the worker properly.
-            self.kill("the event loop was closed", final=True)
-            return "the event loop was closed"
-        finally:
-            timer.cancel()
-
-    def _tell_end(self, reason: str, *, was_ready: bool, stderr_tail: tuple[str, ...]) -> None:
-        self._works = False
+            reason = "the event loop was closed"
+            self.kill(reason, final=True)
+        was_ready = self.was_ready
+        burial = await now.bury(reason, self._killed_for)
+        self._late_replies += now.ledger.late_replies
+        self._take("exited")
         if self._final:
-            end = End("stopped", reason)
-        elif not was_ready:
-            text = f"group '{self._group.name}': {self.worker_id} was not ready: {reason} (its stderr is in the log and in `detail`)"
-            error = self._boot_error or WorkerBootstrapError(text, group=self._group.name, detail="\n".join(stderr_tail))
-            end = End("unbootable", reason, error)
+            graceful = self._killed_for is None and burial.report.exit_code == 0
+            self._emit("worker_stopped", mode="graceful" if graceful else "forced", report=burial.report)
         else:
-            end = End("inflicted" if self._killed_for is not None else "died", reason)
-        self._owner.ended(self, end)
+            self._emit("worker_failed", reason=burial.report.reason, report=burial.report)
+        self._now = None
+        self._tell_end(burial.report.reason, burial, was_ready=was_ready)
 
-    # -- what comes in
+    async def _launch(self) -> WorkerProcess:
+        limit = self._place.config.execution_ipc.max_frame_bytes
+        return await self._place.launch(
+            lambda lifeline, black_box: worker_arguments(self._group, lifeline, limit, black_box),
+            worker_environment(self._group, self.index),
+            group=self._group.name,
+            worker_id=self.worker_id,
+        )
 
-    def _on_message(self, message: FromWorker | FromParent) -> None:
-        if isinstance(message, (ExecuteBoundaryResult, ExecuteBoundaryError)):
-            if self._ledger.receive(message):
-                self._owner.idle()
-        elif isinstance(message, Hello):
+    @property
+    def was_ready(self) -> bool:
+        """Whether this incarnation ever was."""
+        return self._now is not None and bool(self._now.nodes) and self._boot_error is None
+
+    def _tell_end(self, reason: str, burial: Burial | None, *, was_ready: bool) -> None:
+        boot_error = None
+        if self._final:
+            kind: Literal["died", "inflicted", "stopped", "unbootable"] = "stopped"
+        elif was_ready:
+            kind = "inflicted" if self._killed_for is not None else "died"
+        else:
+            kind = "unbootable"
+            detail = None if burial is None else "\n".join(burial.report.stderr_tail)
+            text = f"group '{self._group.name}': {self.worker_id} was not ready: {reason} (its stderr is in the log and in `detail`)"
+            boot_error = self._boot_error or WorkerBootstrapError(text, group=self._group.name, detail=detail)
+        report, unbegun = (None, ()) if burial is None else (burial.report, burial.unbegun)
+        self._owner.ended(self, End(kind, reason, boot_error, report, unbegun))
+
+    # -- what its incarnation tells it
+
+    def introduced(self, message: Hello | Ready | BootstrapError) -> None:
+        if isinstance(message, Hello):
             if PROTOCOL_VERSION not in message.protocols:
                 self._refuse(f"the worker speaks protocol versions {message.protocols}, this is version {PROTOCOL_VERSION}")
         elif isinstance(message, BootstrapError):
             self._refuse(message.message, message.detail)
-        elif isinstance(message, Ready) and self.state == "booting":
+        elif self.state == "booting":
             problem = self._owner.refusal(self, message.nodes)
             if problem is not None:
                 self._refuse(problem)
                 return
-            self._advance("became_ready")
+            self._take("became_ready")
+            self.was_ever_ready = True
             self._emit("worker_ready")
             if self.generation > 1:
                 self._emit("worker_restarted")
             self._owner.ready(self)
 
+    def answered(self) -> None:
+        self._stop_if_drained()
+        if self.state == "ready":
+            self._owner.idle(self)
+
+    def hung(self, reason: str) -> None:
+        self.kill(reason, final=False)
+
+    def _stop_if_drained(self) -> None:
+        if self.state == "draining" and not self.outstanding:
+            self.stop()
+
     def _refuse(self, problem: str, detail: str = "") -> None:
         """The worker cannot be used: end it."""
         if self.state == "booting":
-            group = self._group.name
-            text = problem if problem.startswith(f"group '{group}'") else f"group '{group}': {problem}"
-            self._boot_error = WorkerBootstrapError(text, group=group, detail=detail or None)
-            self.kill(text, final=False)
+            self.kill(self._note_boot_error(problem, detail), final=False)
 
-    def _start_timed_out(self) -> None:
-        self._refuse(
-            f"{self.worker_id} was not ready within {self._group.start_timeout_seconds:g} s; if its nodes need longer to load, raise "
-            "process_groups.start_timeout_seconds"
-        )
+    def _note_boot_error(self, problem: str, detail: str = "") -> str:
+        group = self._group.name
+        text = problem if problem.startswith(f"group '{group}'") else f"group '{group}': {problem}"
+        self._boot_error = WorkerBootstrapError(text, group=group, detail=detail or None)
+        self._killed_for = text
+        return text
 
-    def _send(self, message: FromParent) -> bool:
-        assert self._connection is not None
-        return self._connection.send(message)
-
-    def _advance(self, event: WorkerEvent) -> None:
-        self.state = advance(self.state, event)
-
-    def _emit(self, kind: EventKind, *, mode: Literal["graceful", "forced"] | None = None, reason: str | None = None) -> None:
-        self._sink.emit(
+    def _emit(
+        self,
+        kind: EventKind,
+        *,
+        mode: Literal["graceful", "forced"] | None = None,
+        reason: str | None = None,
+        report: WorkerExitReport | None = None,
+    ) -> None:
+        self._place.sink.emit(
             LifecycleEvent(
                 kind=kind,
                 group=self._group.name,
                 worker_id=self.worker_id,
                 generation=self.generation,
-                pid=None if self._child is None else self._child.pid,
+                pid=None if self._now is None else self._now.process.pid,
                 mode=mode,
                 reason=reason,
+                exit=report,
                 time=time.time(),
                 monotonic=time.monotonic(),
             )

@@ -8,9 +8,13 @@ from collections.abc import Iterable, Sequence
 
 from stream_kernel.config.model import RuntimeConfig
 from stream_kernel.engine.base import Capabilities, Command, Engine, GroupSnapshot
+from stream_kernel.engine.process.child import Child
 from stream_kernel.engine.process.environment import main_module
+from stream_kernel.engine.process.fault_plan import PlannedFault
 from stream_kernel.engine.process.group import WorkerGroup
+from stream_kernel.engine.process.incarnation import Workplace
 from stream_kernel.engine.process.ticket import Ticket
+from stream_kernel.engine.process.worker_process import Launch
 from stream_kernel.errors import ConfigurationError, WorkerBootstrapError
 from stream_kernel.observability.sinks import Sink
 from stream_kernel.protocol.codec import Codec
@@ -25,14 +29,18 @@ class ProcessEngine(Engine):
 
     capabilities = Capabilities(kills=True, survives_crash=True, checks_payloads=True, runs_parallel=True)
 
-    def __init__(self, config: RuntimeConfig, sink: Sink) -> None:
+    def __init__(self, config: RuntimeConfig, sink: Sink, *, faults: Sequence[PlannedFault] = (), launch: Launch = Child.spawn) -> None:
+        """`faults` and `launch` are for tests: what workers are to bring about, and what is started in their place."""
         if sys.platform == "win32":
             raise ConfigurationError("bootstrap.mode = 'process_supervisor' needs Linux or macOS; 'inline' runs on Windows too")
         for group in config.process_groups:
             main_module(config, group)  # refuses what no worker could import
         super().__init__()
         self._config = config
-        self._groups = {group.name: WorkerGroup(config, group, sink, self._on_change) for group in config.process_groups}
+        self._groups: dict[str, WorkerGroup] = {}
+        for group in config.process_groups:
+            place = Workplace(config, group, sink, launch, tuple(faults))
+            self._groups[group.name] = WorkerGroup(place, self._on_change)
         self._waiters: list[asyncio.Future[None]] = []
         self._restarting: set[asyncio.Task[None]] = set()
 
@@ -60,18 +68,43 @@ class ProcessEngine(Engine):
     def submit(self, command: Command) -> Ticket:
         return self._groups[command.group].submit(command)
 
+    def reserve(self, group: str, commands: int, size: int) -> bool:
+        return self._groups[group].reserve(commands, size)
+
+    def refuses_overflow(self, group: str) -> bool:
+        return self._groups[group].config.overflow == "refuse"
+
+    async def wait_for_room(self, group: str, commands: int, size: int) -> None:
+        await self._groups[group].wait_for_room(commands, size)
+
+    def release(self, group: str, commands: int, size: int) -> None:
+        self._groups[group].release(commands, size)
+
+    def retries(self, group: str) -> int:
+        return self._groups[group].config.retries
+
     def abandon(self, reason: str) -> None:
         for group in self._groups.values():
             group.abandon(reason)
 
     async def stop(self, groups: Sequence[str], deadline: float) -> None:
         chosen = [self._groups[name] for name in groups]
-        for group in chosen:
+        loop = asyncio.get_running_loop()
+        for left, group in zip(range(len(chosen), 0, -1), reversed(chosen), strict=True):
             group.stop()
+            # In reverse order of their start; one that does not end leaves the others their share of the time.
+            await _all_gone([group], loop.time() + max(0.0, deadline - loop.time()) / left)
         await _all_gone(chosen, deadline)
         running = [worker for group in chosen for worker in group.running()]
         if running:
             raise TimeoutError(f"workers did not end within the grace: {', '.join(running)}")
+        self._mark_stopped(chosen)
+
+    async def end(self, groups: Sequence[str]) -> None:
+        chosen = [self._groups[name] for name in groups]
+        for group in reversed(chosen):
+            group.end()
+        await _all_gone(chosen, None)
         self._mark_stopped(chosen)
 
     async def kill(self, groups: Sequence[str]) -> None:
@@ -95,9 +128,10 @@ class ProcessEngine(Engine):
 
     async def _restart(self, group: str) -> None:
         chosen = self._groups[group]
+        if chosen.is_replaceable:
+            await chosen.replace_all()
+            return
         chosen.hold()
-        await _all_gone([chosen], asyncio.get_running_loop().time() + chosen.config.stop_timeout_seconds)
-        chosen.end_slots("it did not end within its stop timeout")
         await chosen.gone()
         if chosen.state == "starting":  # nobody has stopped it meanwhile
             chosen.spawn()

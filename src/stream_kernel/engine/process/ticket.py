@@ -1,20 +1,41 @@
 """A command on its way through a group, and who settles it.
 
 Exactly once: reply, deadline, death, withdrawal and the caller's cancel all go through `settle`, and the first one wins. What a worker
-still has to answer is another matter: that is in the session's `outstanding`.
+still has to answer is another matter: that is in its ledger.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol
 
-from stream_kernel.engine.base import Answer, Command, Loss, Outcome
+import msgspec
+
+from stream_kernel.engine.base import Answer, AtWork, Command, Loss, Outcome
 from stream_kernel.reports import CommandReport, Delivery, NodeTiming, WorkerExitReport
 from stream_kernel.routing.items import Emission, ItemFailure
 
-__all__ = ["Ticket"]
+__all__ = ["Holder", "LastTrace", "Ticket"]
+
+
+class Holder(Protocol):
+    """The worker that has a ticket."""
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Its caller has gone."""
+
+    def expire(self, ticket: Ticket) -> None:
+        """Its deadline has passed."""
+
+
+class LastTrace(msgspec.Struct, frozen=True):
+    """What is known of a command that will not be answered."""
+
+    exit: WorkerExitReport | None = None
+    at_work: AtWork | None = None
+    stack: str | None = None
+    executing_seconds: float | None = None
 
 
 class Ticket:
@@ -23,11 +44,17 @@ class Ticket:
     def __init__(self, command: Command, loop: asyncio.AbstractEventLoop) -> None:
         self.command = command
         self.future: asyncio.Future[Outcome] = loop.create_future()
+        self.holder: Holder | None = None
+        """The worker that has it; None while it waits for one."""
+        self.number = 0
+        """Which command of its worker it is, from 1."""
         self.expired = False
-        """Its deadline has passed and its worker is being killed for it."""
+        """Its deadline has passed at its worker: whatever comes from now on is late."""
+        self.stack: str | None = None
+        """The stacks of its worker at that moment."""
         self._loop = loop
         self._entered = loop.time()
-        self._taken: float | None = None
+        self._begun: float | None = None
         self._worker: tuple[str, int, int] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._expire: Callable[[Ticket], None] = lambda _: None
@@ -38,9 +65,9 @@ class Ticket:
         return self.future.done()
 
     @property
-    def is_taken(self) -> bool:
-        """Whether a worker has had it."""
-        return self._taken is not None
+    def begun(self) -> float | None:
+        """When it became the command at work in its worker, on the loop's clock; None: it is not, or behind another."""
+        return self._begun
 
     def arm(self, expire: Callable[[Ticket], None]) -> None:
         """Set the timer of its deadline, which ends with `disarm`."""
@@ -53,19 +80,30 @@ class Ticket:
             self._timer.cancel()
             self._timer = None
 
-    def taken_by(self, worker_id: str, pid: int, generation: int) -> None:
-        """A worker has it: from now on node code may have run for it."""
-        self._taken = self._loop.time()
-        deadline = self.command.deadline
-        self.command.taken_at(self._taken)
-        if self.command.deadline < deadline and self._timer is not None:
-            self._timer.cancel()
-            self.arm(self._expire)
+    def given_to(self, holder: Holder, number: int, worker_id: str, pid: int, generation: int) -> None:
+        """A worker has it; it may be behind others there."""
+        self.holder = holder
+        self.number = number
         self._worker = (worker_id, pid, generation)
+
+    def begin(self, grace_seconds: float) -> None:
+        """It is the command at work: its time runs. One whose deadline has passed meanwhile has `grace_seconds` to be skipped."""
+        self._begun = now = self._loop.time()
+        deadline = self.command.deadline
+        self.command.taken_at(now)
+        if deadline <= now:
+            self._move_timer(now + grace_seconds)
+        elif self.command.deadline < deadline and self._timer is not None:
+            self._move_timer(self.command.deadline)
+
+    def put_back(self) -> None:
+        """It was behind the head of a worker that died, and has not begun."""
+        self.holder = None
+        self._worker = None
 
     def withdraw(self, reason: str) -> None:
         """Settle it as not executed if no worker has taken it yet; its deadline timer then finds it settled."""
-        if self._taken is None:
+        if self.holder is None:
             self._settle(Loss("transport", reason, self._report("not_executed", "withdrawn")))
 
     def answer(
@@ -83,15 +121,18 @@ class Ticket:
         self._settle(Answer(emissions, failures, report))
 
     def lose(
-        self,
-        category: Literal["transport", "timeout"],
-        reason: str,
-        *,
-        exit: WorkerExitReport | None = None,  # noqa: A002  the report's own name
+        self, category: Literal["transport", "timeout"], reason: str, trace: LastTrace | None = None, *, is_certain: bool = False
     ) -> None:
-        """There will be no reply. It is `maybe_executed` as soon as a worker has had it."""
-        delivery: Delivery = "not_executed" if self._taken is None else "maybe_executed"
-        self._settle(Loss(category, reason, self._report(delivery, category), exit))
+        """There will be no reply. It is `maybe_executed` as soon as a worker has had it, unless `is_certain` that it did not begin."""
+        delivery: Delivery = "not_executed" if self.holder is None or is_certain else "maybe_executed"
+        known = trace or LastTrace()
+        report = self._report(delivery, category, known.executing_seconds)
+        self._settle(Loss(category, reason, report, known.exit, known.at_work, known.stack))
+
+    def _move_timer(self, moment: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(moment, self._expire, self)
 
     def _settle(self, outcome: Outcome) -> None:
         if not self.future.done():
@@ -106,10 +147,10 @@ class Ticket:
     ) -> CommandReport:
         now = self._loop.time()
         worker_id, pid, generation = self._worker or (None, None, None)
-        queued = (now if self._taken is None else self._taken) - self._entered
+        queued = (now if self._begun is None else self._begun) - self._entered
         wire = None
-        if executing_seconds is not None and self._taken is not None:
-            wire = max(0.0, now - self._taken - executing_seconds)
+        if executing_seconds is not None and self._begun is not None:
+            wire = max(0.0, now - self._begun - executing_seconds)
         return CommandReport(
             correlation_id=self.command.correlation_id,
             group=self.command.group,

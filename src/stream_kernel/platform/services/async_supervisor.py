@@ -7,7 +7,7 @@ import itertools
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib import import_module
 from math import inf
 from types import TracebackType
@@ -18,6 +18,7 @@ import msgspec
 from stream_kernel.config.model import RuntimeConfig
 from stream_kernel.engine.base import Capabilities, Engine, GroupSnapshot, PayloadCodec
 from stream_kernel.engine.inline import ExceptionHook, InlineEngine
+from stream_kernel.engine.process.fault_plan import PlannedFault
 from stream_kernel.engine.process.supervisor import ProcessEngine
 from stream_kernel.engine.settlement import Finished
 from stream_kernel.engine.turns import RunOrder
@@ -56,14 +57,22 @@ class AsyncBoundarySupervisor:
     Entering starts all groups and waits until they are ready; leaving drains, stops and, past the grace, kills.
     """
 
-    def __init__(self, config: RuntimeConfig, *, sink: Sink | None = None, on_node_exception: ExceptionHook | None = None) -> None:
+    def __init__(
+        self,
+        config: RuntimeConfig,
+        *,
+        sink: Sink | None = None,
+        on_node_exception: ExceptionHook | None = None,
+        chaos: Sequence[PlannedFault] = (),
+    ) -> None:
         """`sink` gets every lifecycle event, besides the log. In the inline modes `on_node_exception` is called with what a node raised,
-        its frames still there, before it becomes a failure. Raises `ConfigurationError`.
+        its frames still there, before it becomes a failure. `chaos` is for tests: faults that workers are to bring about, see
+        `stream_kernel.testing.chaos`. Raises `ConfigurationError`.
         """
         refuse_while_importing()
         self.config = config
         self._events = EventHub(LoggingSink(), *([] if sink is None else [sink]))
-        self.engine: Engine = _engine(config, self._events, on_node_exception)
+        self.engine: Engine = _engine(config, self._events, on_node_exception, chaos)
         self._state = "new"
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -123,16 +132,22 @@ class AsyncBoundarySupervisor:
     async def stop_groups(self, *, graceful_timeout_seconds: float | None = None, drain_inflight: bool = True) -> None:
         """Refuse new calls, let admitted ones finish (or fail them, without `drain_inflight`), and ask all workers to end.
 
-        Raises `TimeoutError` when something outlives the grace (default: the longest `stop_timeout_seconds`); nothing has been killed
-        then, see `force_terminate_groups`.
+        Raises `TimeoutError` when something outlives the grace (default: the longest `drain_timeout_seconds` for the work, then the longest
+        `stop_timeout_seconds` for the workers); nothing has been killed then, see `force_terminate_groups`.
         """
         if self._state not in ("running", "draining"):
             return
         self._leave("draining")
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + (self._default_grace() if graceful_timeout_seconds is None else graceful_timeout_seconds)
+        groups = self.config.process_groups
+        drain = stop = graceful_timeout_seconds
+        if drain is None or stop is None:
+            drain, stop = max(group.drain_seconds for group in groups), max(group.stop_timeout_seconds for group in groups)
+        deadline = loop.time() + stop
         if drain_inflight:
-            await self._until_idle(deadline)
+            await self._until_idle(loop.time() + drain)
+            if graceful_timeout_seconds is None:  # each step has a bound of its own
+                deadline = loop.time() + stop
             await self.engine.stop(self._names(None), deadline)
         else:
             self.engine.abandon("the supervisor is being stopped")
@@ -168,10 +183,10 @@ class AsyncBoundarySupervisor:
             raise
 
     async def _close(self) -> None:
-        try:
+        with suppress(TimeoutError):
             await self.stop_groups()
-        except TimeoutError:
-            await self.force_terminate_groups()
+        if self._state == "draining":
+            await self.engine.end(self._names(None))
         self._leave("closed")
 
     # -- calls
@@ -361,9 +376,6 @@ class AsyncBoundarySupervisor:
         if os.getpid() != self._pid:
             raise UsageError(f"this supervisor belongs to process {self._pid}: after a fork, make a new one")
 
-    def _default_grace(self) -> float:
-        return max(group.stop_timeout_seconds for group in self.config.process_groups)
-
     def _names(self, given: Sequence[str] | None) -> list[str]:
         known = [group.name for group in self.config.process_groups]
         if given is None:
@@ -374,12 +386,14 @@ class AsyncBoundarySupervisor:
         return list(given)
 
 
-def _engine(config: RuntimeConfig, sink: Sink, on_node_exception: ExceptionHook | None) -> Engine:
+def _engine(config: RuntimeConfig, sink: Sink, on_node_exception: ExceptionHook | None, chaos: Sequence[PlannedFault]) -> Engine:
     if config.bootstrap.mode != "process_supervisor":
+        if chaos:
+            raise ConfigurationError("chaos needs bootstrap.mode = 'process_supervisor': there is no worker to harm")
         return InlineEngine(config, sink, on_node_exception)
     if on_node_exception is not None:
         raise ConfigurationError("on_node_exception needs bootstrap.mode = 'inline' or 'inline_wire': workers raise in another process")
-    return ProcessEngine(config, sink)
+    return ProcessEngine(config, sink, faults=chaos)
 
 
 def _message_classes(config: RuntimeConfig) -> list[type]:

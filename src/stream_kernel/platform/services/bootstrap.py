@@ -21,6 +21,7 @@ from anyio.from_thread import BlockingPortal
 
 from stream_kernel.config.model import Mode, RuntimeConfig
 from stream_kernel.engine.base import Capabilities
+from stream_kernel.engine.process.fault_plan import PlannedFault
 from stream_kernel.engine.settlement import Finished, Settled
 from stream_kernel.engine.turns import RunOrder
 from stream_kernel.errors import ConfigurationError, UsageError
@@ -147,14 +148,16 @@ class _SyncSupervisor:
 
     _modes: ClassVar[tuple[Mode, ...]]
 
-    def __init__(self, config: RuntimeConfig, *, sink: Sink | None = None) -> None:
-        """`sink` gets every lifecycle event, on the supervisor's thread. Raises `ConfigurationError`."""
+    def __init__(self, config: RuntimeConfig, *, sink: Sink | None = None, chaos: Sequence[PlannedFault] = ()) -> None:
+        """`sink` gets every lifecycle event, on the supervisor's thread. `chaos` is for tests: faults that workers are to bring about, see
+        `stream_kernel.testing.chaos`. Raises `ConfigurationError`.
+        """
         if config.bootstrap.mode not in self._modes:
             raise ConfigurationError(
                 f"{type(self).__name__} runs bootstrap.mode {' or '.join(map(repr, self._modes))}, not '{config.bootstrap.mode}': "
                 "create_supervisor(config) picks the right class"
             )
-        self._supervisor = AsyncBoundarySupervisor(config, sink=sink)
+        self._supervisor = AsyncBoundarySupervisor(config, sink=sink, chaos=chaos)
         self._thread: _LoopThread | None = None
         self._pid = os.getpid()
         self._lock = threading.Lock()

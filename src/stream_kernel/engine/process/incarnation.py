@@ -1,0 +1,307 @@
+"""One life of a worker: its process, the connection to it, the commands that it has, and what can be told of it afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+import msgspec
+
+from stream_kernel.config.model import ProcessGroupConfig, RuntimeConfig
+from stream_kernel.engine.base import AtWork
+from stream_kernel.engine.process.connection import Connection
+from stream_kernel.engine.process.expiry import Expiry
+from stream_kernel.engine.process.fault_plan import PlannedFault
+from stream_kernel.engine.process.idle_watch import IdleWatch
+from stream_kernel.engine.process.ledger import DEADLINE_PASSED, Ledger
+from stream_kernel.engine.process.ticket import LastTrace, Ticket
+from stream_kernel.engine.process.wear import Wear
+from stream_kernel.engine.process.worker_process import ExitStatus, Launch, WorkerProcess
+from stream_kernel.observability.sinks import Sink
+from stream_kernel.protocol.columns import inputs_to_columns
+from stream_kernel.protocol.messages import (
+    BootstrapError,
+    Cancel,
+    ExecuteBoundary,
+    ExecuteBoundaryError,
+    ExecuteBoundaryResult,
+    FromParent,
+    FromWorker,
+    Hello,
+    Ping,
+    Pong,
+    Ready,
+    StartWork,
+    Stop,
+)
+from stream_kernel.reports import WorkerExitReport
+from stream_kernel.routing.router import NodeRoute
+
+__all__ = ["Burial", "Identity", "Incarnation", "IncarnationOwner", "Workplace"]
+
+_KILL_GRACE = 0.015
+"""How long a caller whose deadline has passed waits to hear that its worker is dead, in seconds."""
+
+
+class Workplace(msgspec.Struct, frozen=True):
+    """What all workers of a group have in common."""
+
+    config: RuntimeConfig
+    group: ProcessGroupConfig
+    sink: Sink
+    launch: Launch
+    faults: tuple[PlannedFault, ...] = ()
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Which worker, and which life of it."""
+
+    worker_id: str
+    index: int
+    generation: int
+
+
+class Burial(msgspec.Struct, frozen=True):
+    """What was left of an incarnation."""
+
+    report: WorkerExitReport
+    unbegun: tuple[Ticket, ...]
+    """Commands that it had and provably did not begin."""
+
+
+class IncarnationOwner(Protocol):
+    """What an incarnation tells its slot."""
+
+    def introduced(self, message: Hello | Ready | BootstrapError) -> None:
+        """A message of the handshake has come."""
+
+    def answered(self) -> None:
+        """A command less is outstanding."""
+
+    def hung(self, reason: str) -> None:
+        """It has to be killed."""
+
+
+class Incarnation:
+    """A worker process and its work. It decides nothing about its end."""
+
+    def __init__(self, owner: IncarnationOwner, place: Workplace, identity: Identity, process: WorkerProcess) -> None:
+        self._owner = owner
+        self._place = place
+        self._loop = asyncio.get_running_loop()
+        self.identity = identity
+        self.process = process
+        self.ledger = Ledger()
+        self.nodes: tuple[NodeRoute, ...] = ()
+        """What it declared."""
+        self._works = False
+        self._is_spoken_to = True
+        self._born = self._loop.time()
+        self._last_sent = 0.0
+        self._expiry: Expiry | None = None
+        self._wear = Wear(place.group, process.resident_bytes)
+        self._connection = Connection(process, place.config.execution_ipc.max_frame_bytes, self._on_message)
+        self._idle_watch: IdleWatch | None = None
+
+    # -- what its slot asks of it
+
+    def open(self) -> None:
+        """Watch its pipes and its end."""
+        self._connection.open()
+
+    async def over(self) -> str:
+        """Wait until it can be of no use any more; gives a clean reason."""
+        return await self._connection.over
+
+    def send(self, message: FromParent) -> bool:
+        """Say something; False when nobody will ever read it. Raises `PayloadError`."""
+        return self._connection.send(message)
+
+    def close_stdin(self) -> None:
+        self._connection.close_stdin()
+
+    def start_work(self, routes: tuple[NodeRoute, ...]) -> None:
+        """Tell it the routes: from now on it takes commands."""
+        if not self._works:
+            self._works = True
+            self.send(StartWork(routes=list(routes)))
+            group = self._place.group
+            self._idle_watch = IdleWatch(
+                interval_seconds=group.ping_interval_seconds,
+                timeout_seconds=group.ping_timeout_seconds,
+                is_idle=self._is_idle,
+                ping=self._ping,
+                on_silence=lambda: self._owner.hung(f"it was idle and gave no sign of life for {group.ping_timeout_seconds:g} s"),
+            )
+
+    def say_stop(self) -> None:
+        """Tell it to end after what it has; nothing may be said to it after that."""
+        self._is_spoken_to = False
+        self.send(Stop())
+
+    def retire(self) -> None:
+        """No command any more, no question either."""
+        self._works = False
+        if self._idle_watch is not None:
+            self._idle_watch.close()
+
+    @property
+    def is_free(self) -> bool:
+        """It knows the routes, and may have one command more."""
+        if not self._works or len(self.ledger) >= self._place.group.depth:
+            return False
+        return self._expiry is None and self._connection.is_sound
+
+    @property
+    def worn(self) -> str | None:
+        """Why it should be replaced by now, or None. To be asked after each answer."""
+        return self._wear.after_answer(self.ledger.answered, self._loop.time())
+
+    @property
+    def uptime_seconds(self) -> float:
+        return self._loop.time() - self._born
+
+    def take(self, ticket: Ticket) -> bool:
+        """Hand over a command; False when the worker has just died, and nothing of the command has reached it.
+
+        Raises `PayloadError` when the command cannot be sent to any worker.
+        """
+        command, now = ticket.command, self._loop.time()
+        is_sent = self.send(
+            ExecuteBoundary(
+                correlation_id=command.correlation_id,
+                run_id=command.run_id,
+                scenario_id=command.scenario_id,
+                remaining_ms=max(0.0, min(command.deadline - now, command.limit_seconds) * 1000),
+                on_error=command.on_error,
+                inputs=inputs_to_columns(command.items),
+                after_ms=(now - self._last_sent) * 1000 if self.ledger else None,
+            )
+        )
+        if is_sent:
+            self._last_sent = now
+            identity = self.identity
+            ticket.given_to(self, self.ledger.given + 1, identity.worker_id, self.process.pid, identity.generation)
+            self.ledger.enter(ticket)
+        return is_sent
+
+    # -- what a ticket asks of its holder
+
+    def cancel(self, ticket: Ticket) -> None:
+        """The caller has gone. The worker may stop between two items; until it answers, the deadline still bounds it."""
+        if self.ledger.cancel(ticket):
+            self._send_cancel(ticket)
+
+    def expire(self, ticket: Ticket) -> None:
+        """A command has passed its deadline: end the worker if it is at work on it, unless the reply has just come."""
+        self._connection.pump()
+        if not self.ledger.owes(ticket):
+            return
+        if self.ledger.head is not ticket:  # the one at work is another caller's
+            self.ledger.expire(ticket)
+            self._send_cancel(ticket)
+        elif self._expiry is None:
+            ticket.expired = True
+            self._expiry = Expiry(self.process, lambda stacks: self._conclude_expiry(ticket, stacks))
+
+    def _conclude_expiry(self, ticket: Ticket, stacks: str | None) -> None:
+        self._expiry = None
+        ticket.stack = stacks
+        self._connection.pump()
+        if self.ledger.owes(ticket):
+            self._owner.hung(DEADLINE_PASSED)
+            # The caller hears when the worker is dead, or soon after.
+            self._loop.call_later(_KILL_GRACE, self._give_up_on, ticket)
+        else:
+            self._owner.answered()  # it came late, and the worker can go on
+            following = self.ledger.head
+            if following is not None and following.command.deadline <= self._loop.time():
+                self.expire(following)
+
+    def _give_up_on(self, ticket: Ticket) -> None:
+        if not ticket.settled:
+            self.ledger.expire(ticket, self._trace())
+
+    def _send_cancel(self, ticket: Ticket) -> None:
+        if self._is_spoken_to and self._connection.is_sound:
+            self.send(Cancel(correlation_id=ticket.command.correlation_id))
+
+    # -- what comes in
+
+    def _on_message(self, message: FromWorker | FromParent) -> None:
+        if isinstance(message, (ExecuteBoundaryResult, ExecuteBoundaryError)):
+            if self.ledger.receive(message):
+                self._owner.answered()
+        elif isinstance(message, (Hello, Ready, BootstrapError)):
+            if isinstance(message, Ready):
+                self.nodes = tuple(message.nodes)
+            self._owner.introduced(message)
+        elif isinstance(message, Pong) and self._idle_watch is not None:
+            self._idle_watch.pong(message.token)
+
+    def _ping(self, token: int) -> None:
+        self.send(Ping(token=token))
+
+    def _is_idle(self) -> bool:
+        self._connection.pump()
+        return self._works and not self.ledger
+
+    # -- the end
+
+    async def bury(self, reason: str, killed_for: str | None) -> Burial:
+        """Take what is left, kill what is left, reap, and settle what nobody will answer."""
+        self.retire()
+        self._connection.pump()
+        self.process.kill_tree()
+        try:
+            status = await self.process.reap(self._place.group.reap_timeout_seconds)
+        finally:
+            # Before the descriptors go: another thread may be given their numbers at once.
+            self._connection.close()
+            if self._expiry is not None:
+                self._expiry.close()
+            self.process.close()
+        if reason == "it ended" or killed_for is not None:
+            reason = killed_for or str(status)
+        trace = self._trace()
+        report = self._report(status, reason, trace.at_work, is_own_doing=killed_for is not None)
+        head = self.ledger.head
+        progress = self.process.progress()
+        # When we have killed it for a command that was answered in that very moment, the next one may not have begun.
+        is_bystander = killed_for is not None and head is not None and progress is not None and progress.is_of(head.number - 1)
+        unbegun = self.ledger.close(
+            reason,
+            msgspec.structs.replace(trace, exit=report),
+            is_trusted=not self._connection.broke_protocol,
+            has_head_begun=not is_bystander,
+        )
+        return Burial(report, tuple(unbegun))
+
+    def _trace(self) -> LastTrace:
+        """What can be told of the command at work."""
+        head, progress, begun = self.ledger.head, self.process.progress(), self.process.begun()
+        if head is None or progress is None or not progress.is_of(head.number):
+            return LastTrace(stack=None if head is None else head.stack)
+        at_work = AtWork(progress.index, self.nodes[progress.node].name) if progress.node < len(self.nodes) else None
+        executing = None if begun is None else max(0.0, time.monotonic() - begun)
+        return LastTrace(at_work=at_work, stack=head.stack, executing_seconds=executing)
+
+    def _report(self, status: ExitStatus, reason: str, at_work: AtWork | None, *, is_own_doing: bool) -> WorkerExitReport:
+        return WorkerExitReport(
+            worker_id=self.identity.worker_id,
+            group=self._place.group.name,
+            generation=self.identity.generation,
+            pid=self.process.pid,
+            reason=reason,
+            exit_code=status.exit_code,
+            signal=status.signal,
+            out_of_memory="no" if is_own_doing else self.process.out_of_memory(status),
+            peak_rss_bytes=self.process.peak_rss_bytes(),
+            node=None if at_work is None else at_work.node,
+            input_index=None if at_work is None else at_work.index,
+            trace_ids=self.ledger.trace_ids(),
+            uptime_seconds=self.uptime_seconds,
+            requests=self.ledger.answered,
+            stderr_tail=self.process.stderr_tail(),
+        )
