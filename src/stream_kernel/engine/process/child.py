@@ -1,129 +1,226 @@
-"""One worker process and its descriptors: spawn, watch, kill its tree, reap.
+"""One worker process and its descriptors: spawn, watch, talk, signal its tree, reap.
 
-The pipes are our own and given to the process as plain descriptors: asyncio's `Process.wait` then does not wait for pipes that a
-grandchild may hold (cpython #119710), and the death of the process is seen by its pidfd, not by the end of a stream.
+The pipes are our own and given to the process as plain descriptors. Its death is seen by its pidfd and not by the end of a stream, which
+a grandchild may hold open.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
+import subprocess
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 
-import msgspec
+from stream_kernel.engine.process.black_box import BlackBox
+from stream_kernel.engine.process.handle import ProcessHandle
+from stream_kernel.engine.process.memory import MemoryWatch
+from stream_kernel.engine.process.stderr import StderrDrain
+from stream_kernel.engine.process.worker_process import ExitStatus
+from stream_kernel.protocol.breadcrumb import STACKS_SIGNAL, Progress
+from stream_kernel.reports import OutOfMemory
 
-__all__ = ["Child", "ExitStatus"]
+__all__ = ["Child"]
 
-_REAP_SECONDS = 5.0
-
-
-class ExitStatus(msgspec.Struct, frozen=True):
-    """How a process ended: one of both, or neither when it could not be reaped."""
-
-    exit_code: int | None = None
-    signal: str | None = None
-
-    def __str__(self) -> str:
-        if self.signal is not None:
-            return f"killed by {self.signal}"
-        return "could not be reaped" if self.exit_code is None else f"exit code {self.exit_code}"
+_CHUNK = 1 << 18
 
 
 class Child:
-    """A running worker process, the leader of a session of its own."""
+    """A running worker process, the leader of a session of its own: the `WorkerProcess` that is one."""
 
-    def __init__(self, process: asyncio.subprocess.Process, stdin: int, stdout: int, stderr: int, lifeline: int) -> None:
-        self._process = process
-        self.pid = process.pid
-        self.stdin = stdin
-        self.stdout = stdout
-        self.stderr = stderr
-        self._lifeline = lifeline
-        self._pidfd: int | None = None
-        self._waiter: asyncio.Task[None] | None = None
+    def __init__(
+        self, handle: ProcessHandle, pipes: tuple[int, int, int, int], drain: StderrDrain, box: BlackBox, memory: MemoryWatch
+    ) -> None:
+        """`pipes`: our ends of stdin, stdout, stderr and the lifeline."""
+        self.pid = handle.pid
+        self._handle = handle
+        self._stdin, self._stdout, _, _ = pipes
+        self._stderr = drain
+        self._box = box
+        self._memory = memory
+        self._ended = asyncio.Event()
+        self._on_exit: Callable[[], None] | None = None
+        self._fds = set(pipes)
         # Should the supervisor be dropped without being closed, its workers go with it. At the end of the interpreter the lifeline
         # does that by itself.
-        self._release = weakref.finalize(self, _release, os.getpid(), process.pid, (stdin, stdout, stderr, lifeline))
+        self._release = weakref.finalize(self, _release, os.getpid(), handle, box, self._fds)
         self._release.atexit = False
         _LIVE.add(self)
 
     @classmethod
-    async def spawn(cls, arguments: Callable[[int], Sequence[str]], environment: Mapping[str, str]) -> Child:
-        """Start a process; `arguments` is given the number of the lifeline descriptor. Raises `OSError`; leaks no descriptor."""
+    async def spawn(
+        cls, arguments: Callable[[int, int], Sequence[str]], environment: Mapping[str, str], *, group: str, worker_id: str
+    ) -> Child:
+        """Start a process; `arguments` is given the numbers of the lifeline and of the black box. Raises `OSError`; leaks no descriptor."""
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             child_stdin, stdin = _pipe(theirs, ours)
             stdout, child_stdout = _pipe(ours, theirs)
             stderr, child_stderr = _pipe(ours, theirs)
             child_lifeline, lifeline = _pipe(theirs, ours)
-            process = await asyncio.create_subprocess_exec(
-                *arguments(child_lifeline),
-                stdin=child_stdin,
-                stdout=child_stdout,
-                stderr=child_stderr,
-                pass_fds=(child_lifeline,),
-                env=environment,
-                start_new_session=True,
-            )
+            box = BlackBox()
+            ours.callback(box.close)
             for fd in (stdin, stdout, stderr):
                 os.set_blocking(fd, False)
-            child = cls(process, stdin, stdout, stderr, lifeline)
+            memory = MemoryWatch()
+            pid = _execute(
+                arguments(child_lifeline, box.fd), environment, (child_stdin, child_stdout, child_stderr), (child_lifeline, box.fd)
+            )
+            memory.begin(pid)
+            drain = StderrDrain(stderr, group=group, worker_id=worker_id)
+            child = cls(ProcessHandle(pid), (stdin, stdout, stderr, lifeline), drain, box, memory)
             ours.pop_all()
             return child
 
-    def watch_exit(self, on_exit: Callable[[], None]) -> None:
-        """Call `on_exit` when the process has ended, whoever still holds its pipes."""
+    # -- what it tells
+
+    def watch(self, *, on_readable: Callable[[], None], on_hang_up: Callable[[], None], on_exit: Callable[[], None]) -> None:
+        """Start to call back: its stdout can be read; it has closed its stdin; it has ended, whoever still holds its pipes."""
         loop = asyncio.get_running_loop()
-        try:
-            self._pidfd = os.pidfd_open(self.pid)
-        except (AttributeError, OSError):  # not Linux, an old kernel, or it has been reaped already
-            self._waiter = loop.create_task(self._wait(on_exit))
+        loop.add_reader(self._stdout, on_readable)
+        # The write end becomes "readable" when the other side closes it.
+        loop.add_reader(self._stdin, on_hang_up)
+        self._stderr.open()
+        self._on_exit = on_exit
+        self._handle.watch(self._see_end)
+
+    def watch_writable(self, on_writable: Callable[[], None] | None) -> None:
+        """Call back while its stdin takes bytes; None: no more."""
+        if self._stdin not in self._fds:
+            return
+        if on_writable is None:
+            asyncio.get_running_loop().remove_writer(self._stdin)
         else:
-            loop.add_reader(self._pidfd, on_exit)
+            asyncio.get_running_loop().add_writer(self._stdin, on_writable)
 
-    async def _wait(self, on_exit: Callable[[], None]) -> None:
-        await self._process.wait()
-        on_exit()
+    def unwatch_stdout(self) -> None:
+        """No more `on_readable`."""
+        if self._stdout in self._fds:
+            asyncio.get_running_loop().remove_reader(self._stdout)
 
-    def disown(self) -> None:
-        """In a forked copy of this process: close the descriptors and leave the worker alone."""
-        detached = self._release.detach()
-        if detached is not None:
-            for fd in (self.stdin, self.stdout, self.stderr, self._lifeline):
-                os.close(fd)
+    def unwatch_stdin(self) -> None:
+        """No more `on_hang_up` and `on_writable`."""
+        if self._stdin in self._fds:
+            asyncio.get_running_loop().remove_reader(self._stdin)
+            asyncio.get_running_loop().remove_writer(self._stdin)
+
+    def read(self) -> bytes | None:
+        """What its stdout holds now, at most a chunk; None: nothing; empty: its end, or an error, which is the same."""
+        if self._stdout not in self._fds:
+            return b""
+        try:
+            return os.read(self._stdout, _CHUNK)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def write(self, data: bytes | bytearray) -> int:
+        """How many bytes its stdin took, 0 when it is full. Raises `OSError` when nobody reads it any more."""
+        if self._stdin not in self._fds:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        try:
+            return os.write(self._stdin, data)
+        except BlockingIOError:
+            return 0
+
+    def close_stdin(self) -> None:
+        """Let it read the end of its stdin; what is written from now on raises `OSError`."""
+        if self._stdin in self._fds:
+            self.unwatch_stdin()
+            self._fds.discard(self._stdin)
+            os.close(self._stdin)
+
+    def stderr_tail(self) -> tuple[str, ...]:
+        """The last lines of its stderr, oldest first, escaped."""
+        return self._stderr.tail()
+
+    def progress(self) -> Progress | None:
+        """What it noted last of the command at work; also after its death."""
+        return self._box.progress()
+
+    def begun(self) -> float | None:
+        """When it began that command, in seconds of `time.monotonic()`; also after its death."""
+        return self._box.begun()
+
+    def stacks(self) -> str:
+        """What it has written of its Python stacks up to now."""
+        return self._box.stacks()
+
+    def resident_bytes(self) -> int | None:
+        """The memory that it holds now; None where that cannot be seen."""
+        return self._memory.sample() if self._release.alive else None
+
+    def peak_rss_bytes(self) -> int | None:
+        """The most memory that it held, as far as it was seen; after `reap` exactly, if it was more than this process held before."""
+        return self._memory.peak_bytes
+
+    def out_of_memory(self, status: ExitStatus) -> OutOfMemory:
+        """After `reap`, of an end that we did not bring about: whether it was killed for want of memory."""
+        return self._memory.out_of_memory(status)
+
+    # -- how it ends
+
+    def ask_for_stacks(self) -> None:
+        """Make it write its Python stacks, as far as it can; returns at once. A worker that has not started up ends by it."""
+        if self._release.alive:
+            self._handle.signal(STACKS_SIGNAL)
+
+    def terminate_tree(self) -> None:
+        """SIGTERM to its process tree."""
+        if self._release.alive:
+            self._handle.signal_tree(signal.SIGTERM)
 
     def kill_tree(self) -> None:
         """SIGKILL to the process and to everything in its session's process group."""
         if self._release.alive:
-            _kill_group(self.pid)
+            self._memory.sample()  # the last moment at which it tells
+            self._handle.signal_tree(signal.SIGKILL)
 
-    async def reap(self) -> ExitStatus:
-        """Wait, for a bounded time, until the process is gone."""
+    async def reap(self, timeout_seconds: float) -> ExitStatus:
+        """Wait, for a bounded time, until the process is gone. What it leaves of its tree is killed."""
+        if not self._ended.is_set():
+            self._handle.watch(self._see_end)
         try:
-            code = await asyncio.wait_for(self._process.wait(), _REAP_SECONDS)
+            async with asyncio.timeout(timeout_seconds):
+                await self._ended.wait()
         except TimeoutError:
             logging.getLogger("stream_kernel").error("worker process %d does not end after SIGKILL; it is left behind", self.pid)
             return ExitStatus()
-        if code >= 0:
-            return ExitStatus(exit_code=code)
-        try:
-            return ExitStatus(signal=signal.Signals(-code).name)
-        except ValueError:
-            return ExitStatus(signal=f"signal {-code}")
+        self._handle.reap()
+        self._memory.note_end(self._handle.max_rss)
+        return self._handle.status or ExitStatus()
 
     def close(self) -> None:
-        """Kill what is left of the tree and release all descriptors."""
-        if self._pidfd is not None:
-            asyncio.get_running_loop().remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            self._pidfd = None
-        if self._waiter is not None:
-            self._waiter.cancel()
-            self._waiter = None
+        """Kill what is left of the tree, take what is left on stderr, release all descriptors."""
+        if not self._release.alive:
+            return
+        self._handle.signal_tree(signal.SIGKILL)
+        self._stderr.close()
+        self.unwatch_stdout()
+        self.unwatch_stdin()
+        self._handle.unwatch()
+        self._on_exit = None
         self._release()
+
+    def disown(self) -> None:
+        """In a forked copy of this process: close the descriptors and leave the worker alone."""
+        if self._release.detach() is not None:
+            self._handle.forget()
+            self._box.close()
+            for fd in self._fds:
+                os.close(fd)
+            self._fds.clear()
+
+    def _see_end(self) -> None:
+        self._handle.unwatch()
+        self._ended.set()
+        if self._on_exit is not None:
+            on_exit, self._on_exit = self._on_exit, None
+            on_exit()
 
 
 def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[int, int]:
@@ -133,17 +230,21 @@ def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[i
     return read_fd, write_fd
 
 
-def _kill_group(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+def _execute(arguments: Sequence[str], environment: Mapping[str, str], stdio: tuple[int, int, int], kept: tuple[int, ...]) -> int:
+    process = subprocess.Popen(  # noqa: S603  the command line is our own
+        list(arguments), stdin=stdio[0], stdout=stdio[1], stderr=stdio[2], pass_fds=kept, env=environment, start_new_session=True
+    )
+    process.returncode = 0  # it is reaped by its handle: `Popen` must neither do that nor miss it
+    return process.pid
 
 
-def _release(owner: int, pid: int, fds: tuple[int, ...]) -> None:
+def _release(owner: int, handle: ProcessHandle, box: BlackBox, fds: set[int]) -> None:
     if os.getpid() != owner:  # a copy in a forked process, whose descriptors are closed already
         return
-    _kill_group(pid)
-    for fd in fds:
-        os.close(fd)
+    handle.release()
+    box.close()
+    while fds:
+        os.close(fds.pop())
 
 
 _LIVE: weakref.WeakSet[Child] = weakref.WeakSet()

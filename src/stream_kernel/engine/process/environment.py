@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stream_kernel.config.model import ProcessGroupConfig, RuntimeConfig
 from stream_kernel.errors import ConfigurationError
-from stream_kernel.protocol.messages import Bootstrap, Limits, MainModule
+from stream_kernel.protocol.messages import Bootstrap, FaultOrder, Limits, MainModule
 
 __all__ = ["bootstrap_message", "import_path", "main_module", "worker_arguments", "worker_environment"]
 
@@ -19,12 +19,12 @@ _ALLOWED = (
 )  # fmt: skip
 
 
-def worker_arguments(group: ProcessGroupConfig, lifeline_fd: int, max_frame_bytes: int) -> list[str]:
+def worker_arguments(group: ProcessGroupConfig, lifeline_fd: int, max_frame_bytes: int, black_box_fd: int) -> list[str]:
     """The command line. It holds no secrets: other users can read it."""
     python = group.python or sys.executable
     return [
         *(python, "-P", "-m", "stream_kernel.worker"),
-        *("--lifeline", str(lifeline_fd), "--max-frame-bytes", str(max_frame_bytes)),
+        *("--lifeline", str(lifeline_fd), "--max-frame-bytes", str(max_frame_bytes), "--black-box", str(black_box_fd)),
     ]
 
 
@@ -41,8 +41,15 @@ def worker_environment(group: ProcessGroupConfig, worker_index: int) -> dict[str
     return environment
 
 
-def bootstrap_message(config: RuntimeConfig, group: ProcessGroupConfig, worker_index: int, worker_id: str, generation: int) -> Bootstrap:
-    """What a new worker is told: its place, its nodes and their settings, and where to find them."""
+def bootstrap_message(
+    config: RuntimeConfig,
+    group: ProcessGroupConfig,
+    worker_index: int,
+    worker_id: str,
+    generation: int,
+    faults: tuple[FaultOrder, ...] = (),
+) -> Bootstrap:
+    """What a new worker is told: its place, its nodes and their settings, where to find them, and in tests its faults."""
     return Bootstrap(
         worker_id=worker_id,
         worker_index=worker_index,
@@ -55,6 +62,7 @@ def bootstrap_message(config: RuntimeConfig, group: ProcessGroupConfig, worker_i
         import_path=import_path(group),
         main=main_module(config, group),
         limits=Limits(config.execution_ipc.max_frame_bytes, config.execution_ipc.max_hops),
+        faults=faults,
     )
 
 

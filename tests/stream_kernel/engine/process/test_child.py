@@ -5,29 +5,78 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from processes import Liveness, ends, watched
-from stream_kernel.engine.process.child import Child, ExitStatus
+from processes import Liveness, ends, is_alive, stop_and_wait, watched
+from stream_kernel.engine.process.child import Child
+from stream_kernel.engine.process.worker_process import ExitStatus, Launch, WorkerProcess
+from stream_kernel.protocol.breadcrumb import BLACK_BOX_SIZE, STACKS_SIGNAL, Progress, pack_progress
+from waiting import in_thread
+
+SECONDS = 20.0
+
+
+class Seen:
+    """What a child has called back."""
+
+    def __init__(self, child: WorkerProcess) -> None:
+        """Watch it."""
+        self.readable = asyncio.Event()
+        self.hang_up = asyncio.Event()
+        self.exits = 0
+        self.over = asyncio.Event()
+        child.watch(on_readable=self.readable.set, on_hang_up=self._on_hang_up, on_exit=self._on_exit)
+        self._child = child
+
+    async def chunk(self) -> bytes:
+        """What its stdout gives next; nothing at its end."""
+        while (data := self._child.read()) is None:
+            self.readable.clear()
+            await within(self.readable)
+        return data
+
+    async def line(self) -> bytes:
+        """The next line of its stdout, or what comes before its end."""
+        said = b""
+        while not said.endswith(b"\n") and (data := await self.chunk()):
+            said += data
+        return said
+
+    def _on_hang_up(self) -> None:
+        self._child.unwatch_stdin()
+        self.hang_up.set()
+
+    def _on_exit(self) -> None:
+        self.exits += 1
+        self.over.set()
 
 
 async def spawned(*arguments: str) -> Child:
-    return await Child.spawn(lambda lifeline: list(arguments), dict(os.environ))
+    launch: Launch = Child.spawn
+    child = await launch(lambda lifeline, black_box: list(arguments), dict(os.environ), group="g", worker_id="g#0")
+    assert isinstance(child, Child)
+    return child
 
 
 async def ended(child: Child) -> ExitStatus:
-    over = asyncio.Event()
-    child.watch_exit(over.set)
-    async with asyncio.timeout(20):
-        await over.wait()
+    seen = Seen(child)
+    await within(seen.over)
     try:
-        return await child.reap()
+        return await child.reap(SECONDS)
     finally:
+        assert seen.exits == 1
         child.close()
+
+
+async def within(event: asyncio.Event) -> None:
+    async with asyncio.timeout(SECONDS):
+        await event.wait()
 
 
 def python(code: str) -> Sequence[str]:
@@ -49,66 +98,313 @@ async def test_the_way_it_ended_is_told(code: str, status: ExitStatus, text: str
     assert str(seen) == text
 
 
-async def test_its_pipes_are_ours_and_do_not_block() -> None:
+async def test_its_pipes_do_not_block() -> None:
     child = await spawned("cat")
-    with pytest.raises(BlockingIOError):
-        os.read(child.stdout, 1)
-    os.write(child.stdin, b"there and back")
-    readable = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_reader(child.stdout, readable.set)
-    async with asyncio.timeout(20):
-        await readable.wait()
-    loop.remove_reader(child.stdout)
-    assert os.read(child.stdout, 100) == b"there and back"
+    seen = Seen(child)
+    assert child.read() is None
+    assert child.write(b"there and back") == 14
+    assert await seen.chunk() == b"there and back"
+    stop_and_wait(child.pid)
+    while child.write(bytes(1 << 16)):
+        pass
+    writable = asyncio.Event()
+    child.watch_writable(writable.set)
+    assert not writable.is_set()
+    os.kill(child.pid, signal.SIGCONT)
+    await within(writable)
+    child.watch_writable(None)
     child.kill_tree()
-    assert await ended(child) == ExitStatus(signal="SIGKILL")
+    await within(seen.over)
+    assert await child.reap(SECONDS) == ExitStatus(signal="SIGKILL")
+    child.close()
+
+
+async def test_it_can_be_read_to_its_end_and_what_it_does_not_read_is_an_error() -> None:
+    child = await spawned(*python("import os, time; os.close(0); os.write(1, b'x'); os.close(1); time.sleep(600)"))
+    seen = Seen(child)
+    await within(seen.hang_up)
+    assert await seen.chunk() == b"x"
+    assert await seen.chunk() == b""
+    child.unwatch_stdout()
+    with pytest.raises(OSError, match="Broken pipe"):
+        child.write(b"anybody?")
+    child.kill_tree()
+    await within(seen.over)
+    await child.reap(SECONDS)
+    child.close()
+
+
+async def test_the_end_of_its_stdin_is_told_to_it_and_nothing_can_be_written_after() -> None:
+    child = await spawned("cat")
+    seen = Seen(child)
+    child.write(b"all")
+    child.close_stdin()
+    child.close_stdin()
+    with pytest.raises(BrokenPipeError):
+        child.write(b"more")
+    child.watch_writable(lambda: None)
+    child.unwatch_stdin()
+    await within(seen.over)
+    assert child.read() == b"all"
+    assert await child.reap(SECONDS) == ExitStatus(exit_code=0)
+    assert not seen.hang_up.is_set()
+    child.close()
 
 
 async def test_it_leads_a_session_of_its_own_and_is_killed_with_what_it_has_started(tmp_path: Path) -> None:
     liveness = Liveness(tmp_path / "socket")
-    connect = f"import socket,time\ns=socket.socket(socket.AF_UNIX)\ns.connect({liveness.path!r})\ntime.sleep(600)"
-    child = await spawned(*python(f"import subprocess,sys\nsubprocess.run([sys.executable,'-S','-c',{connect!r}])"))
-    await asyncio.get_running_loop().run_in_executor(None, liveness.accept)
-    await asyncio.get_running_loop().shutdown_default_executor()
+    child = await spawned(*python(adopting(liveness, "p.wait()")))
+    await in_thread(liveness.accept)
     assert os.getsid(child.pid) == child.pid and liveness.is_alive()
     child.kill_tree()
-    await ended(child)
+    assert await ended(child) == ExitStatus(signal="SIGKILL")
     assert liveness.ends()
     liveness.close()
 
 
-async def test_the_descriptors_go_once_and_a_second_close_harms_nobody() -> None:
+async def test_what_it_has_started_is_asked_to_end_with_it(tmp_path: Path) -> None:
+    liveness = Liveness(tmp_path / "socket")
+    child = await spawned(*python(adopting(liveness, "p.wait()")))
+    await in_thread(liveness.accept)
+    child.terminate_tree()
+    assert liveness.ends()
+    assert await ended(child) == ExitStatus(signal="SIGTERM")
+    liveness.close()
+
+
+@pytest.mark.fault("FAULT-23")
+async def test_what_it_leaves_behind_neither_hides_its_end_nor_outlives_its_reaping(tmp_path: Path) -> None:
+    liveness = Liveness(tmp_path / "socket")
+    child = await spawned(*python(adopting(liveness, "os.read(0, 1); os._exit(5)")))
+    seen = Seen(child)
+    await in_thread(liveness.accept)
+    child.write(b"x")
+    await within(seen.over)
+    assert liveness.is_alive()
+    assert child.read() is None  # the pipe is still held
+    assert await child.reap(SECONDS) == ExitStatus(exit_code=5)
+    assert liveness.ends()
+    child.close()
+    liveness.close()
+
+
+def adopting(liveness: Liveness, then: str) -> str:
+    """A program that starts another, which connects and lives."""
+    connect = f"import socket,time\ns=socket.socket(socket.AF_UNIX)\ns.connect({liveness.path!r})\ntime.sleep(600)"
+    return f"import os,subprocess,sys\np=subprocess.Popen([sys.executable,'-S','-c',{connect!r}])\n{then}"
+
+
+async def test_a_process_that_does_not_end_in_time_is_left_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
     child = await spawned("cat")
-    held = (child.stdin, child.stdout, child.stderr)
+    with watched(child.pid) as pidfd:
+        assert await child.reap(0.01) == ExitStatus()
+        assert "does not end" in caplog.text
+        assert is_alive(pidfd)
+        child.close()  # kills, and reaps later
+        assert ends(pidfd)
+
+
+async def test_what_it_said_on_stderr_is_kept_to_the_last_word() -> None:
+    child = await spawned(*python("import sys; sys.stderr.write('first\\nlast words')"))
+    await ended(child)
+    assert child.stderr_tail() == ("first", "last words")
+
+
+async def test_the_descriptors_go_once_and_a_second_close_harms_nobody() -> None:
+    before = open_descriptors()
+    child = await spawned("cat")
     child.kill_tree()
     await ended(child)
-    reused = [os.open(os.devnull, os.O_RDONLY) for _ in range(6)]
-    assert set(held) <= set(reused)
+    assert open_descriptors() == before
+    reused = [os.open(os.devnull, os.O_RDWR) for _ in range(8)]
     child.close()
     child.kill_tree()
+    child.terminate_tree()
+    child.ask_for_stacks()
+    child.unwatch_stdout()
+    child.unwatch_stdin()
+    child.close_stdin()
+    assert child.read() == b""
+    with pytest.raises(BrokenPipeError):
+        child.write(b"x")
     for fd in reused:
-        os.close(fd)  # would fail had the second close taken it
+        os.close(fd)  # would fail had anything closed it
 
 
+def open_descriptors() -> list[str]:
+    return sorted(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.fault("FAULT-10")
 async def test_a_program_that_is_not_there_raises_and_leaks_nothing() -> None:
-    before = os.listdir("/proc/self/fd")
+    before = open_descriptors()
     with pytest.raises(FileNotFoundError):
         await spawned("/no/such/program")
-    assert os.listdir("/proc/self/fd") == before
+    assert open_descriptors() == before
 
 
-async def test_a_dropped_child_is_killed() -> None:
+@pytest.mark.fault("FAULT-10")
+@pytest.mark.parametrize("missing", range(1, 12))
+async def test_without_descriptors_it_cannot_be_spawned_and_leaks_nothing(missing: int) -> None:
+    """Whichever descriptor is the first that cannot be had."""
+    before = open_descriptors()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = next(n for n in range(missing, 1024) if sum(not os.path.exists(f"/proc/self/fd/{fd}") for fd in range(n)) >= missing - 1)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            await spawned("cat")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert open_descriptors() == before
+
+
+@pytest.mark.fault("FAULT-29")
+async def test_a_dropped_child_is_killed_and_reaped() -> None:
     child = await spawned("cat")
     with watched(child.pid) as pidfd:
         del child
         gc.collect()
         assert ends(pidfd)
-        await asyncio.sleep(0.01)
 
 
-async def test_without_pidfds_its_end_is_seen_too(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.fault("FAULT-29")
+def test_a_child_of_a_loop_that_was_closed_is_killed_and_reaped() -> None:
+    async def lose() -> int:
+        child = await spawned("cat")
+        Seen(child)
+        return os.pidfd_open(child.pid)
+
+    pidfd = asyncio.run(lose())
+    gc.collect()
+    assert ends(pidfd)
+    os.close(pidfd)
+
+
+@pytest.mark.fault("FAULT-30")
+async def test_a_forked_copy_of_the_parent_holds_nothing_of_it_and_does_it_no_harm() -> None:
+    before = open_descriptors()
     child = await spawned("cat")
+    held = set(open_descriptors()) - set(before)
+    forked = os.fork()
+    if forked == 0:
+        child.kill_tree()
+        child.close()
+        os._exit(len(held & set(open_descriptors())))
+    assert len(held) >= 6  # four pipes, the black box, the pidfd
+    assert os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1]) == 0
+    seen = Seen(child)
+    child.write(b"still there")
+    await within(seen.readable)
+    child.close_stdin()
+    await within(seen.over)
+    assert await child.reap(SECONDS) == ExitStatus(exit_code=0)
+    child.close()
+
+
+async def test_without_pidfds_it_is_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delattr(os, "pidfd_open")
+    liveness = Liveness(tmp_path / "socket")
+    child = await spawned(*python(adopting(liveness, "p.wait()")))
+    seen = Seen(child)
+    await in_thread(liveness.accept)
+    os.kill(child.pid, signal.SIGTERM)
+    await within(seen.over)
+    assert await child.reap(SECONDS) == ExitStatus(signal="SIGTERM")
+    assert liveness.ends()
+    child.kill_tree()
+    child.terminate_tree()
+    child.close()
+    assert seen.exits == 1
+    liveness.close()
+
+
+async def test_a_child_that_other_code_has_reaped_ended_in_an_unknown_way() -> None:
+    child = await spawned("cat")
+    child.kill_tree()
+    os.waitpid(child.pid, 0)
+    assert await ended(child) == ExitStatus()
+
+
+NOTING = f"""
+import faulthandler, mmap, os, sys
+fd = int(sys.argv[1])
+words = memoryview(mmap.mmap(fd, {BLACK_BOX_SIZE})).cast("Q")
+os.lseek(fd, {BLACK_BOX_SIZE}, 0)
+faulthandler.register({STACKS_SIGNAL}, file=fd)
+def stuck():
+    words[0], words[1] = {pack_progress(7, 3, 1)}, 2_500_000_000
+    print("noted", flush=True)
+    while True:
+        pass
+stuck()
+"""
+
+
+async def test_what_it_noted_and_its_stacks_are_read_while_it_works_and_after_its_end() -> None:
+    child = await Child.spawn(lambda _, box: [sys.executable, "-S", "-c", NOTING, str(box)], dict(os.environ), group="g", worker_id="g#0")
+    seen = Seen(child)
+    assert await seen.line() == b"noted\n"
+    assert (child.progress(), child.begun()) == (Progress(7, 3, 1), 2.5)
+    child.ask_for_stacks()
+    async with asyncio.timeout(SECONDS):
+        while not child.stacks().endswith("in <module>\n"):
+            await asyncio.sleep(0.001)
+    assert "in stuck" in child.stacks()
     child.kill_tree()
     assert await ended(child) == ExitStatus(signal="SIGKILL")
+    assert (child.progress(), child.begun()) == (Progress(7, 3, 1), 2.5)
+    assert "in stuck" in child.stacks()
+
+
+async def test_the_stacks_are_asked_of_itself_and_not_of_what_it_has_started() -> None:
+    deadly = f"import signal; signal.signal({STACKS_SIGNAL}, signal.SIG_DFL); print('up', flush=True); print(input(), flush=True)"
+    ignoring = f"import signal, subprocess, sys; signal.signal({STACKS_SIGNAL}, signal.SIG_IGN)"
+    child = await spawned(*python(f"{ignoring}; subprocess.run([sys.executable, '-S', '-c', {deadly!r}])"))
+    seen = Seen(child)
+    assert await seen.line() == b"up\n"
+    child.ask_for_stacks()
+    child.write(b"echo\n")
+    assert await seen.line() == b"echo\n"
+    await within(seen.over)
+    assert await child.reap(SECONDS) == ExitStatus(exit_code=0)
+    child.close()
+
+
+HOLDING = "x = b'1' * ({mib} << 20); print('held', flush=True); input()"
+
+
+async def test_the_memory_that_it_holds_and_held_is_told() -> None:
+    child = await spawned(*python(HOLDING.format(mib=64)))
+    seen = Seen(child)
+    await within(seen.readable)
+    held = child.resident_bytes()
+    assert held is not None and 64 << 20 < held < 128 << 20
+    child.close_stdin()
+    await within(seen.over)
+    await child.reap(SECONDS)
+    child.close()
+    peak = child.peak_rss_bytes()
+    assert peak is not None and held <= peak < 128 << 20
+    assert child.resident_bytes() is None
+
+
+async def test_the_peak_of_one_that_was_never_looked_at_is_known_from_its_end() -> None:
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    mib = (own >> 20) + 64
+    child = await spawned(*python(f"x = b'1' * ({mib} << 20)"))
+    assert await ended(child) == ExitStatus(exit_code=0)
+    peak = child.peak_rss_bytes()
+    assert peak is not None and mib << 20 < peak < (mib + 64) << 20
+    assert child.out_of_memory(ExitStatus(exit_code=0)) == "no"
+
+
+async def test_the_peak_of_its_parent_is_not_taken_for_its_own() -> None:
+    child = await spawned("cat")
+    seen = Seen(child)
+    child.kill_tree()  # sees what it holds
+    await within(seen.over)
+    await child.reap(SECONDS)
+    child.close()
+    peak = child.peak_rss_bytes()
+    assert peak is None or peak < 16 << 20

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from stream_kernel.engine.process.child import Child
 from stream_kernel.engine.process.connection import Connection
 from stream_kernel.errors import ProtocolViolation
 from stream_kernel.protocol.messages import Bootstrap, FromParent, FromWorker, Hello, Limits, Ping, Pong, Stop
+from waiting import in_thread
 
 HELLO = '{"kind":"hello","protocols":[1],"pid":1,"sdk_version":"0","language":"x"}'
 PONG = '{"kind":"pong","token":5}'
@@ -32,6 +34,12 @@ class Peer:
         async with asyncio.timeout(20):
             return await self.connection.over
 
+    async def until(self, count: int) -> None:
+        """Wait for so many messages."""
+        async with asyncio.timeout(20):
+            while len(self.messages) < count:
+                await asyncio.sleep(0.002)
+
 
 Connect = Callable[[str], Awaitable[Peer]]
 
@@ -43,7 +51,8 @@ async def connect() -> AsyncIterator[Connect]:
 
     async def make(program: str) -> Peer:
         code = f"import os, sys, time\ndef say(text): os.write(1, text.encode())\n{program}"
-        peer = Peer(await Child.spawn(lambda lifeline: [sys.executable, "-S", "-c", code], dict(os.environ)))
+        arguments = [sys.executable, "-S", "-c", code]
+        peer = Peer(await Child.spawn(lambda lifeline, black_box: arguments, dict(os.environ), group="g", worker_id="g#0"))
         peers.append(peer)
         peer.connection.open()
         return peer
@@ -51,7 +60,7 @@ async def connect() -> AsyncIterator[Connect]:
     yield make
     for peer in peers:
         peer.child.kill_tree()
-        await peer.child.reap()
+        await peer.child.reap(20)
         peer.connection.close()
         peer.connection.close()
         peer.child.close()
@@ -63,6 +72,7 @@ async def test_messages_arrive_and_the_end_of_the_process_is_the_end(connect: Co
     peer.connection.pump()
     assert peer.messages == [Hello(protocols=[1], pid=1, sdk_version="0", language="x"), Pong(token=5)]
     assert not peer.connection.is_sound
+    assert not peer.connection.broke_protocol
 
 
 async def test_a_closed_stdout_ends_it_although_the_process_lives(connect: Connect) -> None:
@@ -78,8 +88,9 @@ async def test_a_closed_stdin_ends_it_although_the_process_lives(connect: Connec
 async def test_nothing_is_taken_after_a_violation(connect: Connect) -> None:
     peer = await connect(f"say('''{HELLO}\\ngarbage\\n'''); os.read(0, 1); say('''{PONG}\\n'''); os.close(1); time.sleep(600)")
     assert (await peer.over()).startswith("protocol violation: ")
-    os.write(peer.child.stdin, b"go on\n")
-    assert await arrived(peer.child.stdout)
+    assert peer.connection.broke_protocol
+    peer.child.write(b"go on\n")
+    assert await arrived(peer.child._stdout)
     peer.connection.pump()
     assert [type(message) for message in peer.messages] == [Hello]
 
@@ -103,10 +114,11 @@ async def test_a_violation_that_the_receiver_finds_ends_it_too(connect: Connect)
         raise ProtocolViolation("not this one")
 
     peer.connection._on_message = refuse
-    os.write(peer.child.stdin, b"1")
+    peer.child.write(b"1")
     assert await peer.over() == "protocol violation: not this one"
-    os.write(peer.child.stdin, b"2")
-    assert await arrived(peer.child.stdout)
+    assert peer.connection.broke_protocol
+    peer.child.write(b"2")
+    assert await arrived(peer.child._stdout)
     peer.connection.pump()
     assert [type(message) for message in refused] == [Hello]
 
@@ -139,15 +151,47 @@ time.sleep(600)
     assert peer.connection.send(bootstrap(900_000))
     assert peer.connection.send(Ping(token=5))
     assert peer.connection.send(Stop())
-    async with asyncio.timeout(20):
-        while len(peer.messages) < 2:
-            await asyncio.sleep(0.002)
+    await peer.until(2)
     assert peer.messages[1] == Pong(token=5)
     assert peer.connection.is_sound
+
+
+async def test_the_end_of_stdin_is_no_hang_up(connect: Connect, make_fifo: Callable[[str], Any]) -> None:
+    gate = make_fifo("gate")
+    wait = f"open({gate.path!r}).read()"
+    peer = await connect(f"sys.stdin.read(); os.close(0); say('''{HELLO}\\n'''); {wait}; say('''{PONG}\\n'''); sys.exit(3)")
+    peer.connection.close_stdin()
+    assert not peer.connection.send(bootstrap())
+    await peer.until(1)
+    assert peer.connection.is_sound
+    await in_thread(gate.release)
+    assert await peer.over() in ("it ended", "its stdout was closed")
+    peer.connection.pump()
+    assert [type(message) for message in peer.messages] == [Hello, Pong]
+
+
+async def test_the_end_of_stdin_comes_at_once_even_behind_a_full_pipe(connect: Connect, make_fifo: Callable[[str], Any]) -> None:
+    gate = make_fifo("gate")
+    peer = await connect(f"open({gate.path!r}).read(); say(str(len(sys.stdin.read())))")
+    assert peer.connection.send(bootstrap(900_000))
+    peer.child.unwatch_stdout()
+    peer.connection.close_stdin()
+    await in_thread(gate.release)
+    assert await arrived(peer.child._stdout)
+    assert 0 < int(peer.child.read() or b"") < 900_000
+
+
+async def test_a_violation_found_after_the_end_is_told_all_the_same(connect: Connect) -> None:
+    peer = await connect(f"say('''{HELLO}\\ngarbage\\n''')")
+    peer.child.unwatch_stdout()
+    assert await peer.over() == "it ended"
+    peer.connection.pump()
+    assert peer.connection.broke_protocol
+    assert [type(message) for message in peer.messages] == [Hello]
 
 
 async def test_what_can_reach_nobody_is_told(connect: Connect) -> None:
     peer = await connect("os.close(0); say('x'); time.sleep(600)")
     peer.connection.close()
-    assert await arrived(peer.child.stdout)  # its stdin is closed by now
+    assert await arrived(peer.child._stdout)  # its stdin is closed by now
     assert not peer.connection.send(bootstrap())

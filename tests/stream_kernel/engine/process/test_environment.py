@@ -11,15 +11,16 @@ import pytest
 from stream_kernel import RuntimeConfig
 from stream_kernel.engine.process.environment import bootstrap_message, import_path, main_module, worker_arguments, worker_environment
 from stream_kernel.errors import ConfigurationError
+from stream_kernel.protocol.messages import FaultOrder
 
 MakeConfig = Callable[..., RuntimeConfig]
 
 
-def test_the_command_line_names_interpreter_lifeline_and_limit_only(make_config: MakeConfig) -> None:
+def test_the_command_line_names_interpreter_descriptors_and_limit_only(make_config: MakeConfig) -> None:
     own, other = make_config({"g": ["echo"], "h": {"nodes": ["many"], "python": "/opt/python"}}).process_groups
-    assert worker_arguments(own, 9, 4096)[:4] == [sys.executable, "-P", "-m", "stream_kernel.worker"]
-    assert worker_arguments(other, 9, 4096)[0] == "/opt/python"
-    assert worker_arguments(own, 9, 4096)[4:] == ["--lifeline", "9", "--max-frame-bytes", "4096"]
+    assert worker_arguments(own, 9, 4096, 11)[:4] == [sys.executable, "-P", "-m", "stream_kernel.worker"]
+    assert worker_arguments(other, 9, 4096, 11)[0] == "/opt/python"
+    assert worker_arguments(own, 9, 4096, 11)[4:] == ["--lifeline", "9", "--max-frame-bytes", "4096", "--black-box", "11"]
 
 
 def test_the_environment_is_an_allow_list_and_what_the_group_names(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,6 +51,14 @@ def test_settings_of_other_groups_are_not_sent(make_config: MakeConfig) -> None:
     message = bootstrap_message(config, config.process_groups[0], 0, "g#0", 4)
     assert message.settings == {"counter": {"start": 2}}
     assert (message.nodes, message.generation, message.limits.max_hops) == (["counter"], 4, 64)
+
+
+def test_only_a_supervisor_for_tests_orders_faults(make_config: MakeConfig) -> None:
+    config = make_config({"g": ["echo"]})
+    (group,) = config.process_groups
+    assert bootstrap_message(config, group, 0, "g#0", 1).faults == ()
+    order = FaultOrder(point="before_write", action="kill", nth=3)
+    assert bootstrap_message(config, group, 0, "g#0", 1, (order,)).faults == (order,)
 
 
 def test_nodes_of_an_interactive_session_are_refused_with_the_way_out(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:

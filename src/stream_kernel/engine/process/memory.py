@@ -1,0 +1,130 @@
+"""What can be seen of a worker's memory: how much it holds, the most it held, and whether it was killed for want of it.
+
+Linux tells the first two under /proc, and counts the processes that it killed for want of memory, in each cgroup and in the whole
+system. Elsewhere only the peak is known, after the end.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Iterator
+from typing import ClassVar
+
+import msgspec
+
+from stream_kernel.engine.process.worker_process import ExitStatus
+from stream_kernel.reports import OutOfMemory
+
+__all__ = ["MemoryWatch"]
+
+_RUSAGE_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes to one of `ru_maxrss`."""
+
+
+class _Kills(msgspec.Struct, frozen=True):
+    """How many processes were killed for want of memory; None where that cannot be read."""
+
+    cgroup: int | None
+    system: int | None
+
+
+class MemoryWatch:
+    """The memory of one worker process. Made before the process is spawned, for the kills that are counted from then on."""
+
+    # Kills that were put down to a worker. Those of its siblings must not be told the same of their own ends, be they years later.
+    _explained: ClassVar[int] = 0
+
+    def __init__(self, root: str = "/") -> None:
+        """`root` is where /proc and /sys are found."""
+        self._root = root.rstrip("/")
+        self._before = self._unexplained_kills()
+        self._pid = 0
+        self._inherited = 0
+        self._verdict: OutOfMemory | None = None
+        self.peak_bytes: int | None = None
+        """The most that it held, as far as it was seen."""
+
+    def begin(self, pid: int) -> None:
+        """The process has just been spawned."""
+        self._pid = pid
+        # `ru_maxrss` of a spawned process starts at the peak of its parent: what it tells is the process's own only when it is higher.
+        self._inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    def sample(self) -> int | None:
+        """How many bytes the process holds now; its peak up to now is kept. None when it is over, or cannot be seen."""
+        status = _read(f"{self._root}/proc/{self._pid}/status")
+        peak = _number(status, b"VmHWM:")
+        if peak is not None:
+            self._raise_peak(peak * 1024)
+        resident = _number(status, b"VmRSS:")
+        return None if resident is None else resident * 1024
+
+    def note_end(self, max_rss: int) -> None:
+        """Take the `ru_maxrss` with which the process was reaped."""
+        if max_rss > self._inherited:
+            self._raise_peak(max_rss * _RUSAGE_UNIT)
+
+    def out_of_memory(self, status: ExitStatus) -> OutOfMemory:
+        """Whether an end that we did not bring about was for want of memory; the same at each asking."""
+        if self._verdict is None:
+            self._verdict = "no" if status.signal != "SIGKILL" else self._judge()
+        return self._verdict
+
+    def _judge(self) -> OutOfMemory:
+        now, before = self._unexplained_kills(), self._before
+        if _rose(before.cgroup, now.cgroup):
+            MemoryWatch._explained += 1
+            return "yes"
+        can_be_read = now.cgroup is not None or now.system is not None
+        return "no" if can_be_read and not _rose(before.system, now.system) else "likely"
+
+    def _unexplained_kills(self) -> _Kills:
+        kills = _kills(self._root)
+        explained = MemoryWatch._explained
+        return _Kills(*(None if count is None else count - explained for count in (kills.cgroup, kills.system)))
+
+    def _raise_peak(self, peak: int) -> None:
+        self.peak_bytes = max(peak, self.peak_bytes or 0)
+
+
+def _rose(before: int | None, now: int | None) -> bool:
+    return before is not None and now is not None and now > before
+
+
+def _kills(root: str) -> _Kills:
+    counts = (_number(_read(path), b"oom_kill ") for path in _counter_files(root))
+    cgroup = next((count for count in counts if count is not None), None)
+    return _Kills(cgroup, _number(_read(f"{root}/proc/vmstat"), b"oom_kill "))
+
+
+def _counter_files(root: str) -> Iterator[str]:
+    """Where the counter of our own memory cgroup may be: version 1, version 2, version 2 beside version 1."""
+    for line in _read(f"{root}/proc/self/cgroup").decode("utf-8", "surrogateescape").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            hierarchies, name = ["memory"], "memory.oom_control"
+        elif not controllers:
+            hierarchies, name = ["", "unified"], "memory.events"
+        else:
+            continue
+        for hierarchy in hierarchies:
+            home = f"{root}/sys/fs/cgroup/{hierarchy}"
+            yield f"{home}/{path}/{name}"
+            yield f"{home}/{name}"  # in a container without a namespace for cgroups, ours is mounted where the root should be
+
+
+def _number(text: bytes, key: bytes) -> int | None:
+    """The number behind the key that starts a line."""
+    for line in text.splitlines():
+        if line.startswith(key):
+            return int(line[len(key) :].split()[0])
+    return None
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""

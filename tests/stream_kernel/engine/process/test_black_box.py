@@ -1,0 +1,67 @@
+"""What a worker notes, as its parent reads it."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stream_kernel.engine.process.black_box import BlackBox
+from stream_kernel.protocol.breadcrumb import BLACK_BOX_SIZE, STACKS_OFFSET, Progress, pack_progress
+
+
+@pytest.fixture(params=["in memory", "in a file"])
+def box(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[BlackBox]:
+    if request.param == "in a file":
+        monkeypatch.delattr(os, "memfd_create")
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    made = BlackBox()
+    yield made
+    made.close()
+    assert not list(tmp_path.iterdir())
+
+
+def note(box: BlackBox, progress: int, begun: int) -> None:
+    os.pwrite(box.fd, struct.pack("@QQ", progress, begun), 0)
+
+
+def test_it_has_the_size_that_a_worker_maps_and_only_those_inherit_it_who_are_to(box: BlackBox) -> None:
+    assert os.fstat(box.fd).st_size == BLACK_BOX_SIZE
+    assert not os.get_inheritable(box.fd)
+
+
+def test_a_new_one_says_nothing(box: BlackBox) -> None:
+    assert (box.progress(), box.begun(), box.stacks()) == (None, None, "")
+
+
+def test_it_tells_what_was_noted_last(box: BlackBox) -> None:
+    note(box, pack_progress(3, 12, 2), 1_500_000_000)
+    assert (box.progress(), box.begun()) == (Progress(3, 12, 2), 1.5)
+    note(box, pack_progress(4, 0, 0), 2_000_000_000)
+    assert (box.progress(), box.begun()) == (Progress(4, 0, 0), 2.0)
+
+
+def test_stacks_are_text_whatever_they_hold_and_bounded(box: BlackBox) -> None:
+    os.pwrite(box.fd, b'File "x.py" \xff\n', STACKS_OFFSET)
+    assert box.stacks() == 'File "x.py" \\xff\n'
+    os.pwrite(box.fd, b"x" * 1_000_000, STACKS_OFFSET)
+    assert box.stacks() == "x" * 65_536
+
+
+def test_after_its_close_it_tells_what_was_known_then(box: BlackBox) -> None:
+    note(box, pack_progress(3, 12, 2), 1_500_000_000)
+    os.pwrite(box.fd, b"stack\n", STACKS_OFFSET)
+    box.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(box.fd)
+    box.close()
+    assert (box.progress(), box.begun(), box.stacks()) == (Progress(3, 12, 2), 1.5, "stack\n")
+
+
+def test_one_that_its_worker_cut_short_says_nothing(box: BlackBox) -> None:
+    note(box, pack_progress(3, 12, 2), 1_500_000_000)
+    os.ftruncate(box.fd, 5)
+    assert (box.progress(), box.begun(), box.stacks()) == (None, None, "")

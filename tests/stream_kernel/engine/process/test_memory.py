@@ -1,0 +1,177 @@
+"""How much memory a worker holds, and whether it was killed for want of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stream_kernel.engine.process.memory import MemoryWatch
+from stream_kernel.engine.process.worker_process import ExitStatus
+
+KILLED = ExitStatus(signal="SIGKILL")
+V1 = "9:name=systemd:/\n4:cpu,memory:/service/a:b\n0::/\n"
+V2 = "0::/service/a:b\n"
+
+
+class Machine:
+    """A file system in which a kernel seems to tell of memory."""
+
+    def __init__(self, root: Path) -> None:
+        """An empty one: nothing can be read."""
+        self.root = root
+
+    def write(self, path: str, text: str) -> None:
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+
+    def count_system(self, kills: int) -> None:
+        self.write("proc/vmstat", f"nr_free_pages 1\noom_kill {kills}\ndrop_slab 0\n")
+
+    def watch(self) -> MemoryWatch:
+        return MemoryWatch(str(self.root))
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+CGROUPS = {
+    "version 1": (V1, "sys/fs/cgroup/memory/service/a:b/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill {}\n"),
+    "version 1 in a container": (V1, "sys/fs/cgroup/memory/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill {}\n"),
+    "version 2": (V2, "sys/fs/cgroup/service/a:b/memory.events", "low 0\nhigh 0\nmax 8\noom 1\noom_kill {}\noom_group_kill 0\n"),
+    "version 2 in a container": (V2, "sys/fs/cgroup/memory.events", "low 0\nhigh 0\nmax 8\noom 1\noom_kill {}\n"),
+    "version 2 beside 1": (V2, "sys/fs/cgroup/unified/service/a:b/memory.events", "low 0\nhigh 0\nmax 8\noom 1\noom_kill {}\n"),
+}
+
+
+@pytest.fixture(params=CGROUPS)
+def count(request: pytest.FixtureRequest, machine: Machine) -> Callable[[int, int], None]:
+    """Set the kills in our own cgroup and in the whole system."""
+    membership, path, text = CGROUPS[request.param]
+    machine.write("proc/self/cgroup", membership)
+
+    def set_counts(cgroup: int, system: int) -> None:
+        machine.write(path, text.format(cgroup))
+        machine.count_system(system)
+
+    return set_counts
+
+
+def test_a_kill_in_our_cgroup_says_yes(machine: Machine, count: Callable[[int, int], None]) -> None:
+    count(3, 5)
+    watch = machine.watch()
+    count(4, 6)
+    assert watch.out_of_memory(KILLED) == "yes"
+    count(3, 5)
+    assert watch.out_of_memory(KILLED) == "yes"
+
+
+def test_a_kill_elsewhere_in_the_system_says_likely(machine: Machine, count: Callable[[int, int], None]) -> None:
+    count(3, 5)
+    watch = machine.watch()
+    count(3, 6)
+    assert watch.out_of_memory(KILLED) == "likely"
+
+
+def test_no_kill_says_no(machine: Machine, count: Callable[[int, int], None]) -> None:
+    count(3, 5)
+    assert machine.watch().out_of_memory(KILLED) == "no"
+
+
+def test_one_kill_explains_one_end(machine: Machine, count: Callable[[int, int], None]) -> None:
+    count(0, 0)
+    first, second, third = machine.watch(), machine.watch(), machine.watch()
+    count(2, 2)
+    assert [watch.out_of_memory(KILLED) for watch in (first, second, third)] == ["yes", "yes", "no"]
+    later = machine.watch()
+    count(3, 3)
+    assert later.out_of_memory(KILLED) == "yes"
+
+
+def test_what_cannot_be_read_rules_nothing_out(machine: Machine) -> None:
+    assert machine.watch().out_of_memory(KILLED) == "likely"
+
+
+def test_the_count_of_the_system_alone_can_rule_it_out(machine: Machine) -> None:
+    machine.write("proc/self/cgroup", V2)
+    machine.count_system(5)
+    assert machine.watch().out_of_memory(KILLED) == "no"
+
+
+@pytest.mark.parametrize("status", [ExitStatus(signal="SIGSEGV"), ExitStatus(exit_code=137), ExitStatus()])
+def test_only_a_sigkill_can_be_for_want_of_memory(machine: Machine, status: ExitStatus, count: Callable[[int, int], None]) -> None:
+    count(0, 0)
+    watch = machine.watch()
+    count(1, 1)
+    assert watch.out_of_memory(status) == "no"
+
+
+def test_what_it_holds_and_its_peak_are_what_the_kernel_says(machine: Machine) -> None:
+    machine.write("proc/77/status", "Name:\tVmRSS:\nVmHWM:\t    3000 kB\nVmRSS:\t    1000 kB\n")
+    watch = machine.watch()
+    assert watch.sample() is None
+    watch.begin(77)
+    assert watch.sample() == 1_024_000
+    assert watch.peak_bytes == 3_072_000
+    machine.write("proc/77/status", "Name:\tx\nState:\tZ (zombie)\n")
+    assert watch.sample() is None
+    assert watch.peak_bytes == 3_072_000
+
+
+HOG = "open('/proc/self/oom_score_adj', 'w').write('1000')\nheld = []\nwhile True: held.append(b'1' * (1 << 20))"
+KILLED_FOR_MEMORY = f"""
+import asyncio, os, sys
+from pathlib import Path
+from stream_kernel.engine.process.child import Child
+
+Path(sys.argv[1], "cgroup.procs").write_text(str(os.getpid()))
+
+async def main():
+    child = await Child.spawn(lambda *_: [sys.executable, "-S", "-c", {HOG!r}], os.environ, group="g", worker_id="g#0")
+    status = await child.reap(60)
+    child.close()
+    print(status, child.out_of_memory(status), child.peak_rss_bytes() >> 20)
+
+asyncio.run(main())
+"""
+LIMIT_MIB = 96
+
+
+@pytest.fixture
+def small_cgroup() -> Iterator[Path]:
+    """A memory cgroup with a limit; the test is skipped where none can be made."""
+    hierarchy, limit = (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes")
+    if not hierarchy.is_dir():
+        hierarchy, limit = (Path("/sys/fs/cgroup"), "memory.max")
+    home = hierarchy / f"stream_kernel_test_{os.getpid()}"
+    try:
+        home.mkdir()
+    except OSError as error:
+        pytest.skip(f"no memory cgroup can be made here: {error.strerror}")
+    try:
+        try:
+            (home / limit).write_text(str(LIMIT_MIB << 20))
+            for swap in ("memory.memsw.limit_in_bytes", "memory.swap.max"):
+                with contextlib.suppress(OSError):
+                    (home / swap).write_text(str(LIMIT_MIB << 20) if "memsw" in swap else "0")
+        except OSError as error:
+            pytest.skip(f"no limit can be set on a memory cgroup here: {error.strerror}")
+        yield home
+    finally:
+        home.rmdir()
+
+
+def test_a_worker_that_the_kernel_kills_for_its_memory_is_told_from_one_that_was_killed(small_cgroup: Path) -> None:
+    command = [sys.executable, "-c", KILLED_FOR_MEMORY, str(small_cgroup)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.stdout.startswith("killed by SIGKILL yes "), done.stdout + done.stderr
+    peak_mib = int(done.stdout.split()[-1])
+    assert LIMIT_MIB // 2 < peak_mib < LIMIT_MIB + 32  # pages of files that others had read before are not charged to it
