@@ -88,6 +88,19 @@ def back(message: Message, ctx: NodeContext) -> Envelope:
     return Envelope(message, target="forth")
 
 
+@node(name="orphan")
+def orphan(message: Message, ctx: NodeContext) -> Message:
+    """Leave a process behind whose parent has gone; it announces itself as `started`, and ends when `release` is opened."""
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        if os.fork() == 0:
+            _obey(message, ctx)
+        os._exit(0)
+    os.waitpid(child, 0)
+    return {"n": message["n"]}
+
+
 @node(name="repeat")
 def repeat(message: Message, ctx: NodeContext) -> list[Any]:
     """Give as many outputs as `times` says."""

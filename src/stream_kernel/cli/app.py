@@ -94,6 +94,10 @@ def run(
         SummaryForm, typer.Option(help="The table at the end, or all of it as JSON (on stdout, when it is free).")
     ] = "table",
     log_level: LogLevels = "error",
+    drain_timeout: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="How long lines in flight may go on after Ctrl-C or SIGTERM. Default: the groups' longest."),
+    ] = None,
     pdb: Annotated[bool, typer.Option("--pdb", help="Stop in the debugger where a node raises (--mode inline); no deadlines.")] = False,
 ) -> None:
     """Take lines through the groups of CONFIG, several batches at once, outputs in the order of the lines.
@@ -111,6 +115,7 @@ def run(
             errors=errors,
             batch_size=batch_size,
             on_error=on_error,
+            drain_seconds=drain_timeout,
             debug=pdb,
         )
         _log_to_stderr(log_level)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from enum import IntEnum
 
 from stream_kernel.execution.orchestration.run_summary import RunSummary
 
-__all__ = ["ExitCode", "exit_code_of"]
+__all__ = ["ExitCode", "exit_code_of", "interruption_code"]
 
 
 class ExitCode(IntEnum):
@@ -38,6 +39,11 @@ _OF_CATEGORY = {
     "execution": ExitCode.NODE_FAILED,
     "input": ExitCode.NODE_FAILED,
 }
+
+
+def interruption_code(number: int | None) -> ExitCode:
+    """The exit code after that signal; a Ctrl-C that came outside of the run has left none."""
+    return ExitCode.TERMINATED if number == signal.SIGTERM else ExitCode.INTERRUPTED
 
 
 def exit_code_of(summary: RunSummary) -> ExitCode:

@@ -17,33 +17,37 @@ _SHOW_CURSOR = b"\x1b[?25h\n"
 
 
 class Interruption:
-    """While it is entered, both signals cancel the task that entered it. `number` is the signal that came, or None."""
+    """While it is entered, the first of both signals calls `end` on the event loop, and each one after it `kill`.
 
-    def __init__(self, *, is_inline: bool) -> None:
+    `number` is the signal that came last, or None.
+    """
+
+    def __init__(self, end: Callable[[], object], kill: Callable[[], object], *, is_inline: bool) -> None:
         """`is_inline` says that nodes run in this process and may hold the event loop."""
         self.number: int | None = None
+        self._end = end
+        self._kill = kill
         self._is_inline = is_inline
         self._before: dict[int, Any] = {}
-        self._cancel: Callable[[], object] = lambda: None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __enter__(self) -> Interruption:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None
-        self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+        self._loop = asyncio.get_running_loop()
         # A signal that whoever started this has ignored stays ignored: a job in the background hears no Ctrl-C.
         heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        self._before = {number: signal.signal(number, self._end) for number in heard}
+        self._before = {number: signal.signal(number, self._hear) for number in heard}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _end(self, number: int, frame: FrameType | None) -> None:
-        if self._is_inline and self.number is not None:
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        is_first, self.number = self.number is None, number
+        if self._is_inline and not is_first:
             # The first one is not heard: a node does not come back. No worker is left behind.
             if os.isatty(2):
                 os.write(2, _SHOW_CURSOR)
             os._exit(128 + number)
-        self.number = number
-        self._cancel()
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._end if is_first else self._kill)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+import msgspec
 from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn
@@ -13,13 +15,16 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from stream_kernel.execution.orchestration.run_summary import GroupTotals, NodeTotals, RunSummary
+from stream_kernel.execution.orchestration.run_summary import GroupTotals, LineFailure, NodeTotals, RunSummary
 from stream_kernel.execution.orchestration.stream_run import Progress
+from stream_kernel.reports import FailureReport, WorkerExitReport
 
 __all__ = ["BarReporter", "PlainReporter", "Reporter", "counted", "discard", "make_console", "reporter_for", "show_closing", "show_totals"]
 
 _PLAIN_SECONDS = 10.0
 _PLAIN_WIDTH = 160
+_SHOWN_EXITS = 5
+_SHOWN_STDERR_LINES = 10
 
 
 class Reporter(Protocol):
@@ -34,6 +39,9 @@ class Reporter(Protocol):
 
     def show(self, progress: Progress) -> None:
         """The run is here now. Called many times a second."""
+
+    def say(self, line: str) -> None:
+        """Something that the user should know at once."""
 
 
 def make_console(*, stderr: bool) -> Console:
@@ -102,6 +110,9 @@ class BarReporter:
     def show(self, progress: Progress) -> None:
         self._bar.update(self._task, completed=progress.bytes_complete, total=progress.bytes_total, state=_state(progress, self._rate))
 
+    def say(self, line: str) -> None:
+        self._bar.console.print(Text(line), soft_wrap=True)
+
 
 class PlainReporter:
     """A line every ten seconds."""
@@ -124,7 +135,10 @@ class PlainReporter:
     def show(self, progress: Progress) -> None:
         if time.monotonic() >= self._next:
             self._next += _PLAIN_SECONDS
-            self._console.print(Text(_state(progress, self._rate)), soft_wrap=True)
+            self.say(_state(progress, self._rate))
+
+    def say(self, line: str) -> None:
+        self._console.print(Text(line), soft_wrap=True)
 
 
 def _state(progress: Progress, rate: _Rate) -> str:
@@ -163,6 +177,22 @@ def show_totals(summary: RunSummary, console: Console) -> None:
         ),
         soft_wrap=True,
     )
+    told_below = None if summary.report is None else summary.report.exit
+    _show_exits([each for each in summary.exits if each != told_below], console)
+
+
+def _show_exits(exits: Sequence[WorkerExitReport], console: Console) -> None:
+    """How workers failed, the last ones of many."""
+    if exits:
+        console.print(Text("workers that failed", "bold"))
+    for each in exits[-_SHOWN_EXITS:]:
+        console.print(Text(str(_shortened(each))), soft_wrap=True)
+    if len(exits) > _SHOWN_EXITS:
+        console.print(Text(f"  and {len(exits) - _SHOWN_EXITS:,} more, earlier"))
+
+
+def _shortened(report: WorkerExitReport) -> WorkerExitReport:
+    return msgspec.structs.replace(report, stderr_tail=report.stderr_tail[-_SHOWN_STDERR_LINES:])
 
 
 def _group_row(group: GroupTotals) -> tuple[str, ...]:
@@ -184,27 +214,47 @@ def show_closing(summary: RunSummary, output: str, console: Console) -> None:
         console.print(Text(line), soft_wrap=True)
 
 
-def _closing(summary: RunSummary, output: str) -> list[str]:
-    failure = summary.stopped_by
+def _closing(summary: RunSummary, output: str) -> Iterator[str]:
     if summary.outcome in ("complete", "output_closed"):
-        return []
-    complete = f"  complete: {_complete(summary)} ({summary.outputs} {'output' if summary.outputs == 1 else 'outputs'} in {output})"
-    if failure is None:
-        return [f"stream-kernel: {summary.problem or 'interrupted'}", complete]
-    what = f"line {failure.line}: {failure.message}"
+        return
+    if summary.stopped_by is None:
+        yield f"stream-kernel: {summary.problem or 'interrupted'}"
+    else:
+        yield from _stop(summary, summary.stopped_by)
+    yield f"  complete: {_lines(1, summary.lines_complete)} ({counted(summary.outputs, 'output')} in {output})"
+    if summary.outcome == "interrupted" and summary.lines_read > summary.lines_complete:
+        yield f"  not complete: {_lines(summary.lines_complete + 1, summary.lines_read)}, which may have run"
+
+
+def _stop(summary: RunSummary, failure: LineFailure) -> Iterator[str]:
+    """The line that stopped a run, and why."""
     if summary.outcome == "state_lost":
-        what = f"line {failure.line}: the stateful group '{failure.group}' lost its worker, and its state with it: run again from line 1"
+        lost = f"the stateful group '{failure.group}' lost its worker, and its state with it: run again from line 1"
+        yield f"stream-kernel: stopped at line {failure.line}: {lost}"
     elif failure.category == "input":  # its message begins with the line
-        what = failure.message
-    lines = [f"stream-kernel: stopped at {what}"]
+        yield f"stream-kernel: stopped at {failure.message}"
+    else:
+        yield f"stream-kernel: stopped at line {failure.line}: {failure.message}"
     if failure.reason is not None:
-        lines.append(f"  why: {failure.reason}")
+        yield f"  why: {failure.reason}"
     if failure.category != "input":
-        lines.append(f"  did it run: {failure.delivery}")
-    return [*lines, complete]
+        yield f"  did it run: {failure.delivery}"
+    if summary.report is not None and failure.category in ("transport", "timeout"):
+        yield from _details(summary.report, summary.line_at_work)
 
 
-def _complete(summary: RunSummary) -> str:
-    if not summary.lines_complete:
+def _details(report: FailureReport, line_at_work: int | None) -> Iterator[str]:
+    """What a report knows beyond its reason: what was at work, where the time went, how the worker ended, its stack."""
+    at_work = [] if line_at_work is None else [f"line {line_at_work}"]
+    at_work += [] if report.node is None else [f"node '{report.node}'"]
+    if at_work:
+        yield f"  at work: {' in '.join(at_work)}"
+    # The rest in its own words; where it counts inputs of a call, a run counts lines.
+    ended = None if report.exit is None else _shortened(report.exit)
+    yield from str(msgspec.structs.replace(report, node=None, input_index=None, exit=ended)).splitlines()[1:]
+
+
+def _lines(first: int, last: int) -> str:
+    if last < first:
         return "no line"
-    return "line 1" if summary.lines_complete == 1 else f"lines 1 to {summary.lines_complete}"
+    return f"line {first}" if last == first else f"lines {first} to {last}"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import pdb
-import signal
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 
 import msgspec
 
-from stream_kernel.cli.exit_codes import ExitCode, exit_code_of
+from stream_kernel.cli.exit_codes import ExitCode, exit_code_of, interruption_code
 from stream_kernel.cli.interruption import Interruption
-from stream_kernel.cli.reporter import Reporter
+from stream_kernel.cli.reaper import reaping
+from stream_kernel.cli.reporter import Reporter, counted
 from stream_kernel.cli.streams import STANDARD, OpenStream, is_standard_output, open_input, open_output, refuse_same_file
 from stream_kernel.config.model import RuntimeConfig
 from stream_kernel.errors import ConfigurationError
@@ -38,6 +38,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     errors: str | None = None
     batch_size: int = 100
     on_error: OnError = "raise"
+    drain_seconds: float | None = None
+    """How long lines in flight may go on after a signal. None takes the longest drain timeout of the groups; inline, none at all."""
     debug: bool = False
     """Stop in the debugger where a node raises."""
 
@@ -48,12 +50,43 @@ class _Streams(msgspec.Struct, frozen=True):
     errors: OpenStream | None
 
 
-class _State:
-    """What an interruption finds."""
+class _Ending:
+    """What a signal does, wherever the command is."""
 
-    def __init__(self, *, is_inline: bool) -> None:
+    def __init__(self, options: RunOptions, reporter: Reporter) -> None:
+        is_inline = options.config.bootstrap.mode != "process_supervisor"
+        # Inline, a node holds the loop: who asks for an end has waited for it already.
+        default = 0.0 if is_inline else max(group.drain_seconds for group in options.config.process_groups)
+        self._drain_seconds = default if options.drain_seconds is None else options.drain_seconds
+        self._reporter = reporter
+        self.interruption = Interruption(self._in_order, self._at_once, is_inline=is_inline)
+        self.task: asyncio.Task[RunSummary] | None = None
+        self.supervisor: AsyncBoundarySupervisor | None = None
         self.run: StreamRun | None = None
-        self.interruption = Interruption(is_inline=is_inline)
+        """What there is by now."""
+        self.is_at_once = False
+
+    def _in_order(self) -> None:
+        if self.run is None:
+            self._cancel_start()
+            return
+        in_flight = self.run.progress().lines_in_flight
+        if in_flight and self._drain_seconds > 0:
+            lines = counted(in_flight, "line")
+            self._reporter.say(f"stream-kernel: stopping: {lines} in flight, up to {self._drain_seconds:g} s more; another signal kills")
+        self.run.stop_taking(self._drain_seconds)
+
+    def _at_once(self) -> None:
+        self.is_at_once = True
+        if self.run is None or self.supervisor is None:
+            self._cancel_start()
+            return
+        self.run.stop_taking(0.0)  # first: that its workers die is no failure of a line any more
+        self.supervisor.engine.kill_now()
+
+    def _cancel_start(self) -> None:
+        assert self.task is not None
+        self.task.cancel()
 
 
 def run_lines(options: RunOptions, reporter: Reporter) -> tuple[RunSummary | None, ExitCode]:
@@ -62,22 +95,23 @@ def run_lines(options: RunOptions, reporter: Reporter) -> tuple[RunSummary | Non
     Raises `ConfigurationError` and `WorkerBootstrapError`.
     """
     _refuse_what_cannot_be(options)
-    state = _State(is_inline=options.config.bootstrap.mode != "process_supervisor")
+    ending = _Ending(options, reporter)
     with ExitStack() as stack:
         streams = _open(options, stack)
         stack.enter_context(reporter)
         try:
-            summary: RunSummary | None = asyncio.run(_run(options, streams, reporter, state))
-        except (KeyboardInterrupt, asyncio.CancelledError):  # before the run began, or once more while it is being ended
-            summary = None if state.run is None else state.run.summary("interrupted")
-    if summary is None or summary.outcome == "interrupted":
-        was_terminated = state.interruption.number == signal.SIGTERM
-        return summary, ExitCode.TERMINATED if was_terminated else ExitCode.INTERRUPTED
+            summary: RunSummary | None = asyncio.run(_run(options, streams, reporter, ending))
+        except (KeyboardInterrupt, asyncio.CancelledError):  # before the run began, or when all of it had ended
+            summary = None if ending.run is None else ending.run.summary("interrupted")
+    if summary is None or summary.outcome == "interrupted" or ending.is_at_once:
+        return summary, interruption_code(ending.interruption.number)
     return summary, exit_code_of(summary)
 
 
 def _refuse_what_cannot_be(options: RunOptions) -> None:
     config = options.config
+    if options.drain_seconds is not None and not 0 <= options.drain_seconds <= MAX_TIMEOUT_SECONDS:
+        raise ConfigurationError(f"--drain-timeout must be from 0 to {MAX_TIMEOUT_SECONDS:g} seconds, not {options.drain_seconds:g}")
     if options.debug and config.bootstrap.mode != "inline":
         raise ConfigurationError("--pdb needs --mode inline: a worker has no terminal")
     if options.debug and options.input == STANDARD:
@@ -104,20 +138,25 @@ def _open(options: RunOptions, stack: ExitStack) -> _Streams:
     return streams
 
 
-async def _run(options: RunOptions, streams: _Streams, reporter: Reporter, state: _State) -> RunSummary:
+async def _run(options: RunOptions, streams: _Streams, reporter: Reporter, ending: _Ending) -> RunSummary:
     # No class is needed here: outputs are written as the JSON that they are.
     config = options.config.model_copy(update={"message_modules": ()})
     async with AsyncExitStack() as stack:
+        ending.task = asyncio.current_task()
         if not options.debug:  # the debugger has its own use for Ctrl-C
-            stack.enter_context(state.interruption)
-        supervisor = await stack.enter_async_context(AsyncBoundarySupervisor(config, on_node_exception=_debug if options.debug else None))
-        run = state.run = _stream_run(options, supervisor, streams)
+            stack.enter_context(ending.interruption)
+        supervisor = ending.supervisor = AsyncBoundarySupervisor(config, on_node_exception=_debug if options.debug else None)
+        if config.bootstrap.mode == "process_supervisor":  # inline, a child that has ended may be one that a node is going to wait for
+            await stack.enter_async_context(reaping(lambda: _worker_pids(supervisor)))
+        await stack.enter_async_context(supervisor)
+        ending.run = _stream_run(options, supervisor, streams)
         reporter.begin(config.scenario_id)
-        async with _shown(run, reporter):
-            try:
-                return await run.run()
-            except asyncio.CancelledError:
-                return run.summary("interrupted")
+        async with _shown(ending.run, reporter):
+            return await ending.run.run()
+
+
+def _worker_pids(supervisor: AsyncBoundarySupervisor) -> list[int]:
+    return [worker.pid for group in supervisor.snapshot().groups for worker in group.workers if worker.pid is not None]
 
 
 def _stream_run(options: RunOptions, supervisor: AsyncBoundarySupervisor, streams: _Streams) -> StreamRun:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from run_summaries import failure_with, summary_with
-from stream_kernel.cli.exit_codes import ExitCode, exit_code_of
+from stream_kernel.cli.exit_codes import ExitCode, exit_code_of, interruption_code
 from stream_kernel.execution.orchestration.run_summary import RunOutcome
 from stream_kernel.reports import Category
 
@@ -55,3 +57,8 @@ def test_a_run_that_a_failure_stopped_tells_its_kind(category: Category, code: E
 @pytest.mark.parametrize("category", ["transport", "timeout"])
 def test_state_that_is_lost_tells_more_than_how(category: Category) -> None:
     assert exit_code_of(summary_with(outcome="state_lost", failures=1, stopped_by=failure_with(category=category))) is ExitCode.STATE_LOST
+
+
+def test_an_interrupted_run_ends_as_if_the_signal_had_ended_it() -> None:
+    assert interruption_code(signal.SIGINT) == interruption_code(None) == 130
+    assert interruption_code(signal.SIGTERM) == 143

@@ -14,6 +14,7 @@ from run_summaries import failure_with, group_with, summary_with
 from stream_kernel.cli.reporter import BarReporter, PlainReporter, make_console, reporter_for, show_closing, show_totals
 from stream_kernel.execution.orchestration.run_summary import RunOutcome, RunSummary
 from stream_kernel.execution.orchestration.stream_run import Progress
+from stream_kernel.reports import CommandReport, FailureReport, WorkerExitReport
 
 
 class Screen:
@@ -181,6 +182,21 @@ def test_without_a_terminal_there_is_a_line_every_ten_seconds(clock: Clock) -> N
     assert screen.lines[0] == "10,000 lines, 1,000/s, 7 in flight, 1 restart"
 
 
+def test_what_is_said_stands_above_the_bar_and_is_never_read_as_markup() -> None:
+    screen = Screen(terminal=True)
+    with BarReporter(screen.console) as reporter:
+        reporter.begin("fund-load")
+        reporter.say("[red]stopping[/nothing]")
+    assert "[red]stopping[/nothing]" in screen.lines
+    assert "fund-load" in screen.lines[-1]
+
+
+def test_without_a_terminal_what_is_said_is_a_line() -> None:
+    screen = Screen(width=10)
+    PlainReporter(screen.console).say("stopping: 12 lines in flight")
+    assert screen.out.getvalue() == "stopping: 12 lines in flight\n"
+
+
 def test_a_line_is_never_wrapped_and_never_coloured(clock: Clock) -> None:
     screen = Screen(width=10)
     reporter = PlainReporter(screen.console)
@@ -240,6 +256,66 @@ def test_names_in_the_table_are_shown_as_they_are() -> None:
     assert shown[1].startswith("[bold]a ") and shown[2].startswith("  x[/red] ")
 
 
+# -- workers that failed
+
+
+COMMAND = CommandReport(
+    correlation_id="c-7",
+    group="policy",
+    inputs=20,
+    delivery="maybe_executed",
+    outcome="transport",
+    worker_id="policy#0",
+    pid=4711,
+    generation=2,
+    queued_seconds=0.25,
+    executing_seconds=1.5,
+)
+
+
+def exit_with(generation: int = 2, stderr: int = 0) -> WorkerExitReport:
+    """How a worker ended that has written so many lines to stderr."""
+    return WorkerExitReport(
+        worker_id="policy#0",
+        group="policy",
+        generation=generation,
+        pid=4711,
+        reason="killed by SIGSEGV",
+        signal="SIGSEGV",
+        peak_rss_bytes=64 << 20,
+        node="decide",
+        input_index=3,
+        trace_ids=("line-8", "line-9"),
+        uptime_seconds=12.5,
+        requests=7,
+        stderr_tail=tuple(f"stderr {number}" for number in range(stderr)),
+    )
+
+
+def test_after_the_totals_each_worker_that_failed_has_its_section() -> None:
+    lines = totals(summary_with(exits=(exit_with(1), exit_with(2))))
+    assert lines[4] == "workers that failed"
+    assert "\n".join(lines[5:]) == f"{exit_with(1)}\n{exit_with(2)}"
+
+
+def test_of_many_workers_that_failed_the_last_five_are_shown_and_the_others_counted() -> None:
+    lines = totals(summary_with(exits=tuple(map(exit_with, range(1, 2001)))))
+    assert [line.split()[3] for line in lines if line.startswith("  worker ")] == ["1996", "1997", "1998", "1999", "2000"]
+    assert lines[-1] == "  and 1,995 more, earlier"
+
+
+def test_of_a_long_stderr_the_last_ten_lines_are_shown() -> None:
+    lines = totals(summary_with(exits=(exit_with(stderr=50),)))
+    assert [line for line in lines if "stderr " in line] == [f"      stderr {number}" for number in range(40, 50)]
+
+
+def test_the_worker_that_stopped_the_run_is_told_of_once() -> None:
+    report = FailureReport(exit=exit_with(2))
+    lines = totals(summary_with(exits=(exit_with(1), exit_with(2)), report=report))
+    assert [line.split()[3] for line in lines if line.startswith("  worker ")] == ["1"]
+    assert "workers that failed" not in totals(summary_with(exits=(exit_with(2),), report=report))
+
+
 # -- why it ended
 
 
@@ -293,6 +369,54 @@ def test_an_interrupted_run_says_what_is_complete() -> None:
         "stream-kernel: interrupted",
         "  complete: lines 1 to 2000 (5 outputs in out.jsonl)",
     ]
+
+
+def test_what_was_in_flight_and_is_not_complete_is_named_and_may_have_run() -> None:
+    assert closing(outcome="interrupted", lines_read=12) == [
+        "stream-kernel: interrupted",
+        "  complete: lines 1 to 7 (5 outputs in out.jsonl)",
+        "  not complete: lines 8 to 12, which may have run",
+    ]
+    assert closing(outcome="interrupted", lines_read=8)[-1] == "  not complete: line 8, which may have run"
+
+
+def test_a_lost_worker_says_what_was_at_work_where_the_time_went_and_how_it_ended() -> None:
+    stopped = failure_with(category="transport", delivery="maybe_executed", reason="killed by SIGSEGV")
+    report = FailureReport(reason="killed by SIGSEGV", node="decide", input_index=3, exit=exit_with(stderr=2), commands=(COMMAND,))
+    assert closing(outcome="failed", stopped_by=stopped, report=report, line_at_work=11) == [
+        "stream-kernel: stopped at line 8: remote handoff failed for group 'policy'",
+        "  why: killed by SIGSEGV",
+        "  did it run: maybe_executed",
+        "  at work: line 11 in node 'decide'",
+        "  command        c-7: 20 inputs to policy#0 generation 2 pid 4711",
+        "    did it run   maybe_executed",
+        "    time         queued 0.250 s, executing 1.500 s",
+        "  worker         policy#0 generation 2 pid 4711: killed by SIGSEGV",
+        "    ended by     SIGSEGV",
+        "    memory       out of memory: no, peak 64 MiB",
+        "    was running  node 'decide', input 3 of its command",
+        "    in flight    line-8, line-9",
+        "    served       7 commands in 12.5 s",
+        "    last lines of its stderr",
+        "      stderr 0",
+        "      stderr 1",
+        "  complete: lines 1 to 7 (5 outputs in out.jsonl)",
+    ]
+
+
+def test_a_timeout_shows_the_stack() -> None:
+    stopped = failure_with(category="timeout", delivery="maybe_executed")
+    report = FailureReport(reason="a command passed its deadline", node="decide", stack='File "nodes.py", line 3 in decide')
+    assert closing(outcome="failed", stopped_by=stopped, report=report)[2:-1] == [
+        "  at work: node 'decide'",
+        "  stack at the deadline",
+        '    File "nodes.py", line 3 in decide',
+    ]
+
+
+def test_a_node_that_raised_is_told_in_the_few_lines_it_needs() -> None:
+    shown = closing(outcome="failed", stopped_by=failure_with(), report=FailureReport(node="decide", commands=(COMMAND,)))
+    assert len(shown) == 3
 
 
 def test_names_in_the_closing_message_are_never_read_as_markup() -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 import signal
+import subprocess
 import sys
 import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 
-from cli import SECONDS, Cli, Done, decoded, interrupt
+from cli import SECONDS, Cli, decoded, interrupt
 from fixture_types import MakeFifo
-from processes import kill_and_wait
+from processes import ends, kill_and_wait, watched
+from stream_kernel.cli.reporter import counted
 from stream_kernel.config.model import Mode
 from waiting import until
 
@@ -323,27 +328,151 @@ def test_a_deadline_that_passes_in_a_node_stops_the_run(cli: Cli, node: str, cod
 # -- signals
 
 
-def interrupted(cli: Cli, make_fifo: MakeFifo, number: signal.Signals, node: str) -> Done:
-    """Send a signal while line 25 is held in `node` for ever, and all before it is written."""
-    started, release = make_fifo("started"), make_fifo("release")
-    cli.lines([*numbers(1, 24), {"n": 25, node: {"started": started.path, "release": release.path}}, *numbers(26, 500)])
-    groups = {name: {"nodes": nodes, "stop_timeout_seconds": 0.3} for name, nodes in (("features", ["feature"]), ("policy", ["tally"]))}
-    config = cli.config(groups, source="feature")
-    arguments = ("--input", str(cli.input), "--output", str(cli.output), "--batch-size", "1", "--summary", "none")
-    with cli.start("run", config, *arguments) as process:
-        started.wait()
-        until(lambda: cli.output.read_bytes().count(b"\n") == 24)
-        assert len(cli.workers()) == 2
-        return interrupt(process, number)
+class Held:
+    """A run whose line 25 is held in a node, all before it written."""
+
+    def __init__(self, cli: Cli, make_fifo: MakeFifo, node: str, *arguments: str, **group: Any) -> None:
+        self.cli = cli
+        self._started, self._release = make_fifo("started"), make_fifo("release")
+        held = {"n": 25, node: {"started": self._started.path, "release": self._release.path}}
+        given = cli.lines([*numbers(1, 24), held, *numbers(26, 500)])
+        config = cli.config({"features": {"nodes": ["feature"], **group}, "policy": {"nodes": ["tally"], **group}}, source="feature")
+        streams = ("--input", given, "--output", str(cli.output))
+        self._command = ("run", config, *streams, "--batch-size", "1", "--summary", "none", *arguments)
+
+    @contextmanager
+    def run(self) -> Iterator[subprocess.Popen[bytes]]:
+        """The run, when it has come to the held line."""
+        with self.cli.start(*self._command) as process:
+            self._started.wait()
+            until(lambda: self.cli.output.read_bytes().count(b"\n") == 24)
+            assert len(self.cli.workers()) == 2
+            yield process
+
+    def release(self) -> None:
+        """Let the held line go on."""
+        self._release.release()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def first_line(process: subprocess.Popen[bytes]) -> str:
+    """What the command says first."""
+    assert process.stderr is not None
+    return process.stderr.readline().decode()
+
+
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+
+
+@pytest.mark.fault("FAULT-26")
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
 @pytest.mark.parametrize("node", ["feature", "tally"])
-def test_a_signal_ends_the_run_in_order(cli: Cli, make_fifo: MakeFifo, node: str, number: signal.Signals, code: int) -> None:
-    done = interrupted(cli, make_fifo, number, node)
+def test_after_a_signal_what_is_in_flight_is_finished_and_nothing_more_is_taken(
+    cli: Cli, make_fifo: MakeFifo, node: str, number: signal.Signals, code: int
+) -> None:
+    held = Held(cli, make_fifo, node, "--drain-timeout", str(SECONDS))
+    with held.run() as process:
+        process.send_signal(number)
+        said = first_line(process)
+        held.release()
+        err = process.communicate(timeout=SECONDS)[1].decode()
+    assert process.returncode == code
+    count = len(cli.outputs())
+    assert 25 <= count <= 28, "one window of batches"
+    assert said == f"stream-kernel: stopping: {counted(count - 24, 'line')} in flight, up to 60 s more; another signal kills\n"
+    assert err == f"stream-kernel: interrupted\n  complete: lines 1 to {count} ({count} outputs in {cli.output})\n"
+    assert cli.outputs() == seen(1, count)
+
+
+@pytest.mark.fault("FAULT-26")
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+@pytest.mark.parametrize(
+    ("arguments", "group"), [(("--drain-timeout", "0.3"), {}), ((), {"drain_timeout_seconds": 0.3}), ((), {"stop_timeout_seconds": 0.3})]
+)
+def test_what_is_not_finished_within_the_drain_timeout_is_cancelled(
+    cli: Cli, make_fifo: MakeFifo, number: signal.Signals, code: int, arguments: tuple[str, ...], group: dict[str, float]
+) -> None:
+    with Held(cli, make_fifo, "feature", *arguments, **{"stop_timeout_seconds": 0.5, **group}).run() as process:
+        done = interrupt(process, number)
     assert done.code == code
-    assert done.err == f"stream-kernel: interrupted\n  complete: lines 1 to 24 (24 outputs in {cli.output})\n"
+    assert re.fullmatch(
+        "stream-kernel: stopping: [1-4] lines? in flight, up to 0.3 s more; another signal kills\n"
+        "stream-kernel: interrupted\n"
+        rf"  complete: lines 1 to 24 \(24 outputs in {re.escape(str(cli.output))}\)\n"
+        "  not complete: lines? 25(?: to 2[678])?, which may have run\n",
+        done.err,
+    ), done.err
     assert cli.outputs() == seen(1, 24)
+
+
+def test_without_a_drain_timeout_nothing_is_waited_for(cli: Cli, make_fifo: MakeFifo) -> None:
+    with Held(cli, make_fifo, "feature", "--drain-timeout", "0", stop_timeout_seconds=0.3).run() as process:
+        done = interrupt(process, signal.SIGINT)
+    assert done.code == 130
+    assert done.err.startswith(f"stream-kernel: interrupted\n  complete: lines 1 to 24 (24 outputs in {cli.output})\n  not complete: line")
+
+
+@pytest.mark.fault("FAULT-26")
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_a_second_signal_kills_at_once_and_leaves_whole_lines(cli: Cli, make_fifo: MakeFifo, number: signal.Signals, code: int) -> None:
+    with Held(cli, make_fifo, "feature", "--drain-timeout", str(SECONDS), stop_timeout_seconds=SECONDS).run() as process:
+        process.send_signal(number)
+        assert first_line(process).startswith("stream-kernel: stopping: ")
+        process.send_signal(number)
+        with watched(process.pid) as pidfd:
+            assert ends(pidfd, 1.0)
+        assert cli.workers() == []
+        err = process.communicate(timeout=SECONDS)[1].decode()
+    assert process.returncode == code
+    assert err.startswith(f"stream-kernel: interrupted\n  complete: lines 1 to 24 (24 outputs in {cli.output})\n  not complete: line")
+    assert "Traceback" not in err
+    assert cli.outputs() == seen(1, 24)
+
+
+@pytest.mark.fault("FAULT-26")
+def test_of_two_signals_that_differ_the_second_gives_the_exit_code(cli: Cli, make_fifo: MakeFifo) -> None:
+    with Held(cli, make_fifo, "tally", "--drain-timeout", str(SECONDS)).run() as process:
+        process.send_signal(signal.SIGINT)
+        first_line(process)
+        done = interrupt(process, signal.SIGTERM)
+    assert done.code == 143
+
+
+@pytest.mark.fault("FAULT-26")
+def test_a_line_that_fails_while_the_run_drains_is_why_it_ended(cli: Cli, make_fifo: MakeFifo) -> None:
+    started, release = make_fifo("started"), make_fifo("release")
+    given = cli.lines([{"n": 1, "work": {"started": started.path, "release": release.path, "do": "raise"}}, {"n": 2}])
+    arguments = ("--input", given, "--output", str(cli.output), "--batch-size", "1", "--summary", "none")
+    with cli.start("run", cli.config(ONE, source="work"), *arguments) as process:
+        started.wait()
+        process.send_signal(signal.SIGTERM)
+        first_line(process)
+        release.release()
+        err = process.communicate(timeout=SECONDS)[1].decode()
+    assert process.returncode == 1
+    assert err.startswith("stream-kernel: stopped at line 1: remote handoff failed for group 'g'\n")
+
+
+@pytest.mark.fault("FAULT-26")
+def test_ctrl_c_in_a_terminal_reaches_the_command_and_none_of_its_workers(cli: Cli, make_fifo: MakeFifo) -> None:
+    held = Held(cli, make_fifo, "feature", "--drain-timeout", str(SECONDS))
+    with held.run() as process:
+        for worker in cli.workers():
+            assert os.getsid(worker) == worker
+            assert os.getpgid(worker) == worker
+        # What the terminal does: a signal to the whole foreground group.
+        for member in (process.pid, *(pid for pid in cli.workers() if os.getpgid(pid) == os.getpgid(process.pid))):
+            os.kill(member, signal.SIGINT)
+        first_line(process)
+        held.release()
+        process.communicate(timeout=SECONDS)
+    assert process.returncode == 130
+    assert len(cli.outputs()) >= 25
+
+
+@pytest.mark.parametrize("seconds", ["-1", "nan", "inf"])
+def test_a_drain_timeout_that_is_no_time_is_refused(cli: Cli, seconds: str) -> None:
+    message = refused(cli, cli.config(ONE, source="work"), "--drain-timeout", seconds)
+    assert message == f"stream-kernel: --drain-timeout must be from 0 to 1e+09 seconds, not {seconds}\n"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -372,13 +501,14 @@ def _waiting_in(pipe: IO[bytes] | None) -> int:
 def test_a_signal_while_nobody_takes_the_outputs_ends_the_run_with_a_whole_line(cli: Cli, length: int, full: int) -> None:
     cli.input.write_bytes((b"a" * length + b"\n") * (4_000_000 // length))
     config = cli.config({"g": ["shout"]}, source="shout", form="text")
-    with cli.start("run", config, "--input", str(cli.input), "--summary", "none", "--batch-size", "100000") as process:
+    arguments = ("--input", str(cli.input), "--summary", "none", "--batch-size", "100000", "--drain-timeout", "0.2")
+    with cli.start("run", config, *arguments) as process:
         until(lambda: _waiting_in(process.stdout) > full)  # the next line, or the rest of one, waits
         done = interrupt(process, signal.SIGINT)
     lines = done.out.splitlines(keepends=True)
     assert set(lines) == {b"A" * length + b"\n"}
     assert done.code == 130
-    assert done.err.startswith("stream-kernel: interrupted\n  complete: line")
+    assert "\nstream-kernel: interrupted\n  complete: line" in done.err
     assert f"({len(lines):,} output" in done.err
 
 
@@ -390,12 +520,14 @@ def test_a_signal_while_the_script_is_imported_ends_it_quietly(cli: Cli) -> None
     assert "Traceback" not in done.err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_second_signal_waits_for_no_node(cli: Cli, make_fifo: MakeFifo, number: signal.Signals, code: int) -> None:
+@pytest.mark.fault("FAULT-26")
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_a_second_signal_while_workers_stop_waits_for_no_node(cli: Cli, make_fifo: MakeFifo, number: signal.Signals, code: int) -> None:
     started, release = make_fifo("started"), make_fifo("release")
     given = cli.lines([{"n": 1}, {"n": 2, "work": {"started": started.path, "release": release.path}}])
     config = cli.config({"g": {"nodes": ["work"], "stop_timeout_seconds": 2 * SECONDS}}, source="work")
-    arguments = ("--input", given, "--output", str(cli.output), "--batch-size", "1", "--summary", "none", "--log-level", "info")
+    options = ("--batch-size", "1", "--summary", "none", "--log-level", "info", "--drain-timeout", "0")
+    arguments = ("--input", given, "--output", str(cli.output), *options)
     with cli.start("run", config, *arguments) as process:
         started.wait()
         until(lambda: cli.output.read_bytes().count(b"\n") == 1)
@@ -405,5 +537,6 @@ def test_a_second_signal_waits_for_no_node(cli: Cli, make_fifo: MakeFifo, number
             continue
         done = interrupt(process, number)
     assert done.code == code
-    assert done.err.endswith(f"stream-kernel: interrupted\n  complete: line 1 (1 output in {cli.output})\n")
+    said = f"stream-kernel: interrupted\n  complete: line 1 (1 output in {cli.output})\n  not complete: line 2, which may have run\n"
+    assert done.err.endswith(said)
     assert "Traceback" not in done.err

@@ -12,6 +12,7 @@ from stream_kernel.execution.orchestration.line_source import Line
 from stream_kernel.execution.orchestration.run_summary import LineFailure
 from stream_kernel.platform.services.single import outputs_by_input, payload_of
 from stream_kernel.protocol.plain import encode_plain
+from stream_kernel.reports import FailureReport
 from stream_kernel.routing.text import is_utf8
 
 __all__ = ["LineResult", "results_of"]
@@ -23,6 +24,8 @@ class LineResult(msgspec.Struct, frozen=True):
     line: int
     outputs: list[bytes]
     failures: list[LineFailure]
+    reports: list[FailureReport] = []
+    """Of `failures`, one each."""
 
 
 def results_of(lines: Sequence[Line], finished: Sequence[Finished]) -> Iterator[LineResult]:
@@ -30,7 +33,7 @@ def results_of(lines: Sequence[Line], finished: Sequence[Finished]) -> Iterator[
     given = enumerate(outputs_by_input(finished, sum(line.problem is None for line in lines)))
     for line in lines:
         if line.problem is not None:
-            yield LineResult(line.number, [], [_refused(line)])
+            yield LineResult(line.number, [], [_refused(line)], [FailureReport()])
         else:
             yield _result(line, *next(given))
 
@@ -38,14 +41,17 @@ def results_of(lines: Sequence[Line], finished: Sequence[Finished]) -> Iterator[
 def _result(line: Line, index: int, finished: Sequence[Finished]) -> LineResult:
     outputs: list[bytes] = []
     failures: list[LineFailure] = []
+    reports: list[FailureReport] = []
     for one in finished:
         try:
             outputs.append(_encoded(payload_of(one)))
         except (BoundaryError, BoundaryInputError) as error:
             failures.append(_failure(line, index, error))
+            reports.append(error.report)
         except PayloadError as error:
             failures.append(_unwritable(line, one, error.sentence))
-    return LineResult(line.number, [] if failures else outputs, failures)
+            reports.append(FailureReport(node=one.node))
+    return LineResult(line.number, [] if failures else outputs, failures, reports)
 
 
 def _encoded(payload: object) -> bytes:

@@ -8,14 +8,14 @@ from typing import Literal
 import msgspec
 
 from stream_kernel.config.model import ProcessGroupConfig, RuntimeConfig
-from stream_kernel.reports import Category, CommandReport, Delivery
+from stream_kernel.reports import Category, CommandReport, Delivery, FailureReport, WorkerExitReport
 
 __all__ = ["GroupTotals", "LineFailure", "NodeTotals", "RunOutcome", "RunSummary", "Totals"]
 
 RunOutcome = Literal["complete", "failed", "state_lost", "stream_failed", "interrupted", "output_closed"]
 """`complete`: all input was taken (lines may have failed, under `collect`). `failed`: the failure of a line stopped it. `state_lost`: a
 stateful group lost its worker. `stream_failed`: the input cannot be read, or the output written, any more. `interrupted`: it was told to
-stop. `output_closed`: nobody reads the output any more."""
+stop, whether what was in flight could be finished or not. `output_closed`: nobody reads the output any more."""
 
 
 class LineFailure(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +74,12 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """The failure of `failed` and `state_lost`."""
     problem: str | None = None
     """Of `stream_failed`: which stream, and why."""
+    report: FailureReport | None = None
+    """Of `stopped_by`: where the time went, how the worker ended, and its stack; without the traceback of the node."""
+    line_at_work: int | None = None
+    """The line that the node of `report` was working on; `stopped_by` may be one before it, of the same command."""
+    exits: tuple[WorkerExitReport, ...] = ()
+    """Of the workers that failed, oldest first. The last lines of their stderr are among it: treat them as confidential."""
 
 
 class _Sums(msgspec.Struct):

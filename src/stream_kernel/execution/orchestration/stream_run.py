@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from math import inf
 
 import msgspec
 
@@ -24,6 +25,7 @@ from stream_kernel.execution.orchestration.route_checks import stateful_circles
 from stream_kernel.execution.orchestration.run_summary import LineFailure, RunOutcome, RunSummary, Totals
 from stream_kernel.platform.services.async_supervisor import AsyncBoundarySupervisor
 from stream_kernel.platform.services.request import MAX_TIMEOUT_SECONDS, CallRequest, OnError
+from stream_kernel.reports import FailureReport
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 
 __all__ = ["Progress", "StreamRun"]
@@ -47,15 +49,30 @@ class _Batch(msgspec.Struct):
     outcome: asyncio.Future[list[Finished]]
     bytes_taken: int
 
+    def line_at_work(self, report: FailureReport | None) -> int | None:
+        """The line of the input that a report names."""
+        if report is None or report.input_index is None:
+            return None
+        return [line.number for line in self.lines if line.problem is None][report.input_index]
+
 
 class _Stop(Exception):
     """Nothing more is taken."""
 
-    def __init__(self, outcome: RunOutcome, failure: LineFailure | None = None, problem: str | None = None) -> None:
+    def __init__(
+        self,
+        outcome: RunOutcome,
+        failure: LineFailure | None = None,
+        problem: str | None = None,
+        report: FailureReport | None = None,
+    ) -> None:
         super().__init__(outcome)
         self.outcome: RunOutcome = outcome
         self.failure = failure
         self.problem = problem
+        # The traceback of a node quotes what it likes: that is for the log at debug level, not for a summary.
+        self.report = None if report is None else msgspec.structs.replace(report, detail=None)
+        self.line_at_work: int | None = None
 
 
 class StreamRun:
@@ -93,6 +110,10 @@ class StreamRun:
         self._timeout = config.execution_ipc.boundary_timeout_seconds if timeout_seconds is None else timeout_seconds
         self._order = RunOrder()
         self._window: deque[_Batch] = deque()
+        self._reading: asyncio.Task[list[Line]] | None = None
+        self._is_all_taken = False
+        self._is_told_to_stop = False
+        self._rest: asyncio.Timeout | None = None
         # All workers busy, and one batch more on its way; one where batches would only share a thread.
         self._width = sum(group.workers for group in config.process_groups) + 1 if supervisor.capabilities.runs_parallel else 1
         self._totals = Totals(config)
@@ -103,22 +124,43 @@ class StreamRun:
         self._failures = 0
 
     async def run(self) -> RunSummary:
-        """Take all lines."""
+        """Take all lines, or as many as there are until `stop_taking`."""
         try:
-            await self._take_all()
+            async with asyncio.timeout(None) as self._rest:
+                await self._take_all()
+        except TimeoutError:  # what was in flight when the run was told to stop has had its time
+            return self.summary("interrupted")
         except _Stop as stop:
-            return self.summary(stop.outcome, stop.failure, stop.problem)
-        return self.summary("complete")
+            return self._summary(stop)
+        finally:
+            self._rest = None
+        return self.summary("interrupted" if self._is_told_to_stop else "complete")
 
-    def summary(self, outcome: RunOutcome, stopped_by: LineFailure | None = None, problem: str | None = None) -> RunSummary:
+    def stop_taking(self, within_seconds: float) -> None:
+        """Take no more lines. Those in flight go on and are written; what is not done within this time is cancelled.
+
+        Once more shortens the time, and never prolongs it. Without effect on a run that is over.
+        """
+        if self._rest is None or self._rest.expired():
+            return
+        self._is_told_to_stop = self._is_all_taken = True
+        if self._reading is not None:
+            self._reading.cancel()
+        before = self._rest.when()
+        self._rest.reschedule(min(inf if before is None else before, asyncio.get_running_loop().time() + within_seconds))
+
+    def summary(self, outcome: RunOutcome) -> RunSummary:
         """What the run has come to so far."""
+        return self._summary(_Stop(outcome))
+
+    def _summary(self, stop: _Stop) -> RunSummary:
         config = self._supervisor.config
         seconds = time.monotonic() - self._begun
         return RunSummary(
             run_id=self._run_id,
             scenario_id=config.scenario_id,
             mode=config.bootstrap.mode,
-            outcome=outcome,
+            outcome=stop.outcome,
             lines_read=self._source.lines_read,
             lines_complete=self._lines_complete,
             outputs=self._outputs,
@@ -127,15 +169,20 @@ class StreamRun:
             seconds=seconds,
             lines_per_second=self._lines_complete / seconds if seconds > 0 else 0.0,
             groups=self._totals.groups(seconds),
-            stopped_by=stopped_by,
-            problem=problem,
+            stopped_by=stop.failure,
+            problem=stop.problem,
+            report=stop.report,
+            line_at_work=stop.line_at_work,
+            exits=tuple(
+                event.exit for event in self._supervisor.lifecycle_events() if event.kind == "worker_failed" and event.exit is not None
+            ),
         )
 
     def progress(self) -> Progress:
         """Where the run is."""
         return Progress(
             lines_complete=self._lines_complete,
-            lines_in_flight=sum(len(batch.lines) for batch in self._window),
+            lines_in_flight=self._source.lines_read - self._lines_complete,
             failures=self._failures,
             restarts=self._restarts(),
             bytes_complete=self._bytes_complete,
@@ -143,33 +190,36 @@ class StreamRun:
         )
 
     async def _take_all(self) -> None:
-        reading: asyncio.Task[list[Line]] | None = None
-        has_ended = False
         failed: OSError | None = None
         try:
             while True:
-                if reading is None and not has_ended and len(self._window) < self._width:
-                    reading = asyncio.create_task(self._source.next_batch(), name="stream_kernel read")
-                waits: list[asyncio.Future[list[Line]] | asyncio.Future[list[Finished]]] = [] if reading is None else [reading]
+                if self._reading is None and not self._is_all_taken and len(self._window) < self._width:
+                    self._reading = asyncio.create_task(self._source.next_batch(), name="stream_kernel read")
+                waits: list[asyncio.Future[list[Line]] | asyncio.Future[list[Finished]]] = []
+                waits += [] if self._reading is None else [self._reading]
                 waits += [batch.outcome for batch in list(self._window)[:1]]
                 if not waits:
                     break
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
                 if self._window and self._window[0].outcome.done():
                     await self._conclude(self._window.popleft())
-                if reading is not None and reading.done():
+                if self._reading is not None and self._reading.done():
+                    reading, self._reading = self._reading, None
                     try:
-                        lines = reading.result()
+                        self._take([] if reading.cancelled() else reading.result())
                     except OSError as error:  # what was read before it goes its way first
-                        lines, failed = [], error
-                    reading = None
-                    has_ended = not lines
-                    if lines:
-                        self._window.append(self._begin(lines))
+                        failed, self._is_all_taken = error, True
         finally:
-            await _end([*([] if reading is None else [reading]), *(batch.outcome for batch in self._window)])
+            await _end([*([] if self._reading is None else [self._reading]), *(batch.outcome for batch in self._window)])
         if failed is not None:
             raise _stream_failed(failed, "read")
+
+    def _take(self, lines: list[Line]) -> None:
+        """Send what was read on its way; nothing is the end of the input."""
+        if lines:
+            self._window.append(self._begin(lines))
+        else:
+            self._is_all_taken = True
 
     def _begin(self, lines: list[Line]) -> _Batch:
         inputs = [
@@ -205,8 +255,9 @@ class StreamRun:
         stop: _Stop | None = None
         for result in results_of(batch.lines, batch.outcome.result()):
             failures += result.failures
-            stop = self._stop_for(result.failures)
+            stop = self._stop_for(result)
             if stop is not None:
+                stop.line_at_work = batch.line_at_work(stop.report)
                 break
             complete.append(result)
         await self._record(failures)
@@ -243,15 +294,15 @@ class StreamRun:
                 return
             self._lines_complete = result.line
 
-    def _stop_for(self, failures: Sequence[LineFailure]) -> _Stop | None:
-        """Why the run cannot go on after these failures of a line, or None."""
+    def _stop_for(self, result: LineResult) -> _Stop | None:
+        """Why the run cannot go on after what became of a line, or None."""
         stateful = self._supervisor.engine.router.stateful_groups
-        for failure in failures:
+        for failure, report in zip(result.failures, result.reports, strict=True):
             lost = failure.category == "transport" or (failure.category == "timeout" and failure.delivery == "maybe_executed")
             if failure.group in stateful and lost:
-                return _Stop("state_lost", failure)
+                return _Stop("state_lost", failure, report=report)
             if self._raises or (failure.category == "transport" and failure.group in self._failed_groups()):
-                return _Stop("failed", failure)
+                return _Stop("failed", failure, report=report)
         return None
 
     def _failed_groups(self) -> set[str]:

@@ -56,7 +56,7 @@ def test_lines_that_never_were_inputs_do_not_shift_the_others() -> None:
     lines = [Line(1, None, "is not UTF-8"), Line(2, "a"), Line(3, None, "is too long"), Line(4, "b")]
     first, second, third, fourth = results(lines, output(0, 2), output(1, 4))
     assert (second, fourth) == (LineResult(2, [b"2"], []), LineResult(4, [b"4"], []))
-    assert first == LineResult(1, [], [refused(1, "line 1 is not UTF-8")])
+    assert first == LineResult(1, [], [refused(1, "line 1 is not UTF-8")], [FailureReport()])
     assert third.failures == [refused(3, "line 3 is too long")]
 
 

@@ -548,6 +548,131 @@ async def test_a_run_that_is_cancelled_leaves_whole_lines_and_nothing_in_flight(
     assert place.outputs() == numbers(3)
 
 
+# -- told to stop
+
+
+class HeldRun:
+    """A run of twenty lines that is held in line 4; the first three are written."""
+
+    def __init__(self, place: Place, make_fifo: MakeFifo) -> None:
+        self.place = place
+        self._started, self._release = make_fifo("started"), make_fifo("release")
+        held = {"n": 4, "work": {"started": self._started.path, "release": self._release.path}}
+        place.given([*numbers(3), held, *({"n": n} for n in range(5, 21))])
+
+    @asynccontextmanager
+    async def running(self, config: RuntimeConfig) -> AsyncIterator[tuple[StreamRun, asyncio.Task[RunSummary]]]:
+        async with self.place.run(config) as (run, _):
+            running = asyncio.create_task(run.run())
+            await in_thread(self._started.wait)
+            await until(lambda: run.progress().lines_complete == 3)
+            yield run, running
+
+    async def release(self) -> None:
+        await in_thread(self._release.release)
+
+
+@pytest.mark.fault("FAULT-26")
+async def test_a_run_that_is_told_to_stop_finishes_what_is_in_flight(
+    place: Place, make_run_config: MakeRunConfig, make_fifo: MakeFifo
+) -> None:
+    held = HeldRun(place, make_fifo)
+    async with held.running(make_run_config({"g": ["work"]}, mode="process_supervisor")) as (run, running):
+        await until(lambda: run.progress().lines_in_flight == 2)
+        run.stop_taking(WAIT_SECONDS)
+        await passes()
+        assert not running.done()
+        await held.release()
+        summary = await running
+    assert place.outputs() == numbers(5)
+    assert (summary.outcome, summary.lines_read, summary.lines_complete, summary.outputs) == ("interrupted", 5, 5, 5)
+
+
+@pytest.mark.fault("FAULT-26")
+async def test_what_is_in_flight_is_cancelled_when_its_time_is_over(
+    place: Place, make_run_config: MakeRunConfig, make_fifo: MakeFifo
+) -> None:
+    held = HeldRun(place, make_fifo)
+    async with held.running(make_run_config({"g": ["work"]}, mode="process_supervisor")) as (run, running):
+        run.stop_taking(0.05)
+        summary = await running
+        await held.release()
+    assert place.outputs() == numbers(3)
+    assert (summary.outcome, summary.lines_complete, summary.failures) == ("interrupted", 3, 0)
+    assert summary.lines_read > 3
+
+
+async def test_a_run_that_is_told_to_stop_once_more_has_the_shorter_time(
+    place: Place, make_run_config: MakeRunConfig, make_fifo: MakeFifo
+) -> None:
+    held = HeldRun(place, make_fifo)
+    async with held.running(make_run_config({"g": ["work"]}, mode="process_supervisor")) as (run, running):
+        run.stop_taking(WAIT_SECONDS)
+        run.stop_taking(0.05)
+        run.stop_taking(2 * WAIT_SECONDS)
+        async with asyncio.timeout(WAIT_SECONDS / 2):
+            assert (await running).outcome == "interrupted"
+        await held.release()
+
+
+async def test_a_run_that_waits_for_lines_and_is_told_to_stop_ends_at_once(
+    place: Place, make_run_config: MakeRunConfig, pipe: tuple[int, int]
+) -> None:
+    reading, writing = pipe
+    async with place.run(make_run_config({"g": ["work"]}), source=reading) as (run, _):
+        running = asyncio.create_task(run.run())
+        os.write(writing, encoded(numbers(2)))
+        await until(lambda: run.progress().lines_complete == 2)
+        run.stop_taking(WAIT_SECONDS)
+        async with asyncio.timeout(WAIT_SECONDS / 2):
+            summary = await running
+    assert (summary.outcome, summary.lines_read, summary.lines_complete) == ("interrupted", 2, 2)
+    assert place.outputs() == numbers(2)
+
+
+async def test_a_run_that_is_over_can_be_told_to_stop_without_effect(place: Place, make_run_config: MakeRunConfig) -> None:
+    place.given(numbers(3))
+    async with place.run(make_run_config({"g": ["work"]})) as (run, _):
+        summary = await run.run()
+        run.stop_taking(0)
+        assert (summary.outcome, run.summary("complete").lines_complete) == ("complete", 3)
+
+
+async def test_the_failure_of_a_line_that_drains_is_why_the_run_ended(
+    place: Place, make_run_config: MakeRunConfig, make_fifo: MakeFifo
+) -> None:
+    started, release = make_fifo("started"), make_fifo("release")
+    place.given([{"n": 1, "work": {"started": started.path, "release": release.path, "do": "raise"}}, {"n": 2}])
+    async with place.run(make_run_config({"g": ["work"]}, mode="process_supervisor")) as (run, _):
+        running = asyncio.create_task(run.run())
+        await in_thread(started.wait)
+        run.stop_taking(WAIT_SECONDS)
+        await in_thread(release.release)
+        summary = await running
+    assert (summary.outcome, place.failed_lines()) == ("failed", [1])
+
+
+# -- workers that fail
+
+
+async def test_the_summary_of_a_run_that_a_death_stopped_tells_how_the_worker_ended(place: Place, make_run_config: MakeRunConfig) -> None:
+    place.given([{"n": 1}, {"n": 2, "work": {"do": "die"}}])
+    summary = await place.summary(make_run_config({"g": ["work"]}, mode="process_supervisor"))
+    assert summary.stopped_by is not None and summary.stopped_by.line == 2
+    assert summary.report is not None and summary.report.exit is not None
+    assert (summary.report.exit.worker_id, summary.report.signal) == ("g#0", "SIGKILL")
+    assert [command.inputs for command in summary.report.commands] == [1]
+    assert msgspec.json.decode(msgspec.json.encode(summary), type=RunSummary) == summary
+
+
+async def test_the_summary_has_no_traceback_of_a_node(place: Place, make_run_config: MakeRunConfig) -> None:
+    place.given([{"n": 1, "work": {"do": "raise"}}])
+    summary = await place.summary(make_run_config({"g": ["work"]}, mode="process_supervisor"))
+    assert summary.report is not None and summary.report.exception_type == "ValueError"
+    assert summary.report.detail is None
+    assert b"hunter2" not in msgspec.json.encode(summary)
+
+
 async def test_an_ordinary_failure_before_the_loss_of_a_stateful_group_is_recorded_and_does_not_hide_the_loss(
     place: Place, make_run_config: MakeRunConfig, pipe: tuple[int, int]
 ) -> None:

@@ -1,0 +1,160 @@
+"""What PID 1 owes: orphans are reaped, the workers' own status is left to those who wait for it, and signals are heard."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from cli import SCRIPT, SECONDS, Cli, encoded, environment
+from fixture_types import MakeFifo
+from processes import ends, state_of, watched
+from stream_kernel.cli.reaper import Reaper, reaping
+from waiting import until
+
+NEW_NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+
+
+@contextmanager
+def dead_child() -> Iterator[int]:
+    """A child of this process that has ended and that nobody has waited for; it is reaped when the block is left, if it is still there."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    yield process.pid
+    process.wait()
+
+
+def test_a_dead_child_is_reaped_when_it_was_found_dead_twice() -> None:
+    reaper = Reaper(tuple)
+    with dead_child() as pid:
+        assert reaper.scan() == []
+        assert state_of(pid) == "Z"
+        assert reaper.scan() == [pid]
+        assert not Path(f"/proc/{pid}").exists()
+        assert reaper.scan() == []
+
+
+def test_a_child_that_lives_is_left_alone() -> None:
+    reaper = Reaper(tuple)
+    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert [reaper.scan(), reaper.scan()] == [[], []]
+        process.communicate(b"\n", timeout=SECONDS)
+    assert process.returncode == 0
+
+
+def test_the_status_of_a_worker_is_left_to_who_waits_for_it() -> None:
+    with dead_child() as worker, dead_child() as other:
+        reaper = Reaper(lambda: [worker])
+        assert [reaper.scan(), reaper.scan()] == [[], [other]]
+        assert state_of(worker) == "Z"
+
+
+def test_a_dead_child_that_its_parent_reaps_meanwhile_is_no_error() -> None:
+    reaper = Reaper(tuple)
+    with dead_child() as pid:
+        reaper.scan()
+        os.waitpid(pid, 0)
+        assert reaper.scan() == []
+
+
+async def test_a_process_that_is_not_pid_1_reaps_nothing() -> None:
+    def awaited() -> list[int]:
+        raise AssertionError("nobody asks")
+
+    async with reaping(awaited):
+        assert os.getpid() != 1
+
+
+# -- as PID 1
+
+
+@pytest.fixture
+def namespace() -> tuple[str, ...]:
+    """The command that starts another as PID 1 of a new namespace; skips where that is not allowed."""
+    try:
+        allowed = subprocess.run([*NEW_NAMESPACE, "true"], capture_output=True, timeout=SECONDS, check=False).returncode == 0
+    except FileNotFoundError:
+        allowed = False
+    if not allowed:
+        pytest.skip("this system lets nobody make a PID namespace here")
+    return NEW_NAMESPACE
+
+
+@contextmanager
+def started(namespace: tuple[str, ...], cli: Cli, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The script as PID 1, and its number as the tests see it. All of the namespace must be gone when the block is left."""
+    pipe = subprocess.PIPE
+    command = [*namespace, str(SCRIPT), *arguments]
+    with subprocess.Popen(command, cwd=cli.folder, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe) as outer:
+        try:
+            until(lambda: bool(children(outer.pid)))
+            yield outer, children(outer.pid)[0]
+            outer.wait(SECONDS)
+        finally:
+            outer.kill()
+    assert cli.workers() == []
+
+
+def children(pid: int) -> list[int]:
+    """The children of a process."""
+    return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()))
+
+
+def test_as_pid_1_a_run_reaps_the_orphan_of_a_node(namespace: tuple[str, ...], cli: Cli, make_fifo: MakeFifo) -> None:
+    announced, release = make_fifo("announced"), make_fifo("release")
+    config = cli.config({"g": ["orphan"]}, source="orphan")
+    with started(namespace, cli, "run", config, "--summary", "none") as (outer, first):
+        assert outer.stdin is not None and outer.stdout is not None
+        outer.stdin.write(encoded([{"n": 1, "orphan": {"started": announced.path, "release": release.path}}]))
+        outer.stdin.flush()
+        announced.wait()
+        assert outer.stdout.readline() == b'{"n":1}\n'
+        workers = [pid for pid in children(first) if os.getsid(pid) == pid]
+        until(lambda: len(children(first)) == 2)  # the worker, and what it has left
+        (orphan,) = set(children(first)) - set(workers)
+        with watched(orphan) as pidfd:
+            release.release()
+            assert ends(pidfd)
+        until(lambda: children(first) == workers)
+        assert not Path(f"/proc/{orphan}").exists()
+        outer.stdin.write(encoded([{"n": 2, "orphan": {}}]))
+        outer.stdin.close()
+        assert outer.stdout.readline() == b'{"n":2}\n'
+    assert outer.returncode == 0
+
+
+@pytest.mark.fault("FAULT-26")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_as_pid_1_a_signal_ends_the_run_in_order(
+    namespace: tuple[str, ...], cli: Cli, make_fifo: MakeFifo, number: signal.Signals, code: int
+) -> None:
+    announced, release = make_fifo("announced"), make_fifo("release")
+    config = cli.config({"g": ["work"]}, source="work")
+    given = cli.lines([{"n": 1, "work": {"started": announced.path, "release": release.path}}])
+    with started(namespace, cli, "run", config, "--input", given, "--output", str(cli.output), "--summary", "none") as (outer, first):
+        announced.wait()
+        os.kill(first, number)
+        assert outer.stderr is not None
+        assert outer.stderr.readline().startswith(b"stream-kernel: stopping: 1 line in flight")
+        release.release()
+        outer.wait(SECONDS)
+    assert outer.returncode == code
+    assert cli.outputs() == [{"n": 1}]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_as_pid_1_a_signal_is_heard_while_the_command_starts(
+    namespace: tuple[str, ...], cli: Cli, number: signal.Signals, code: int
+) -> None:
+    config = cli.config({"g": ["work"]}, source="work")
+    with started(namespace, cli, "run", config) as (outer, first):
+        until(lambda: b"pydantic_core" in Path(f"/proc/{first}/maps").read_bytes())
+        os.kill(first, number)
+        outer.wait(SECONDS)
+    assert outer.returncode == code
