@@ -83,11 +83,13 @@ def _code_of(task: asyncio.Task[Any]) -> str:
 
 
 class VirtualClock:
-    """A loop with virtual time that a synchronous test drives step by step."""
+    """A loop with virtual time that a synchronous test drives step by step. An error that only the loop hears of fails the test."""
 
     def __init__(self) -> None:
         self.loop = VirtualClockLoop()
+        self.loop.set_exception_handler(self._note_error)
         self._runner = asyncio.Runner(loop_factory=lambda: self.loop)
+        self._errors: list[dict[str, Any]] = []
 
     def __enter__(self) -> VirtualClock:
         self._runner.__enter__()
@@ -95,6 +97,17 @@ class VirtualClock:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._runner.__exit__(kind, error, trace)
+        if error is None:
+            self.check()
+
+    def check(self) -> None:
+        """Raise what a callback raised, or a task that nobody awaited."""
+        if self._errors:
+            context = self._errors.pop(0)
+            raise AssertionError(context["message"]) from context.get("exception")
+
+    def _note_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self._errors.append(context)
 
     @property
     def now(self) -> float:
@@ -123,6 +136,7 @@ class VirtualClock:
             self.loop.run_forever()
         finally:
             self.loop.horizon = inf
+        self.check()
 
 
 def on_virtual_clock(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:

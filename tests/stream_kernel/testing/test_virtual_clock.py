@@ -92,3 +92,22 @@ def test_settling_runs_chains_of_callbacks_to_their_end() -> None:
 def test_an_error_of_a_step_is_raised_where_it_is_driven() -> None:
     with VirtualClock() as clock, pytest.raises(ZeroDivisionError):
         clock.call(lambda: 1 // 0)
+
+
+def test_what_a_callback_raises_fails_the_test() -> None:
+    with VirtualClock() as clock:
+        clock.call(lambda: asyncio.get_running_loop().call_later(1, lambda: 1 // 0))
+        clock.settle()
+        with pytest.raises(AssertionError, match="Exception in callback") as caught:
+            clock.advance(1)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_what_a_callback_raises_fails_an_async_test_too() -> None:
+    @on_virtual_clock
+    async def unlucky() -> None:
+        asyncio.get_running_loop().call_soon(lambda: 1 // 0)
+        await asyncio.sleep(1)
+
+    with pytest.raises(AssertionError, match="Exception in callback"):
+        unlucky()
