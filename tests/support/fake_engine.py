@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any, Literal
 
 import orjson
 from msgspec import Raw
 
-from stream_kernel.engine.base import Answer, Capabilities, Command, Engine, GroupSnapshot, Loss, Outcome, PayloadCodec
+from stream_kernel.engine.base import Answer, AtWork, Capabilities, Command, Engine, GroupSnapshot, Loss, Outcome, PayloadCodec
 from stream_kernel.engine.boundary import BoundaryCall
 from stream_kernel.engine.preparation import prepare
 from stream_kernel.engine.settlement import Failure, Settled
@@ -58,8 +59,9 @@ class FakeTicket:
         """Answer each input with its payload."""
         self.answer(*((index, payload, None) for index, payload in enumerate(self.payloads)))
 
-    def lose(self, category: Literal["transport", "timeout"], delivery: Delivery) -> None:
-        self.future.set_result(Loss(category, "lost", self.report(delivery, category)))
+    def lose(self, category: Literal["transport", "timeout"], delivery: Delivery, *, at_work: AtWork | None = None) -> None:
+        """Its worker is lost; `at_work` is what it was working on, where that is known."""
+        self.future.set_result(Loss(category, "lost", self.report(delivery, category), at_work=at_work))
 
     def report(self, delivery: Delivery, outcome: Literal["answered", "failed", "transport", "timeout", "withdrawn"]) -> CommandReport:
         command = self.command
@@ -69,16 +71,33 @@ class FakeTicket:
 
 
 class FakeEngine(Engine):
-    """Keeps the commands that it is given."""
+    """Keeps the commands that it is given.
+
+    `room` is how many commands each group's queue still takes (a group that is not named: any number), `refuses` the groups that do not let
+    a call wait for room, `retries` how often their commands may be run again.
+    """
 
     capabilities = Capabilities(kills=False, survives_crash=False, checks_payloads=True, runs_parallel=False)
 
-    def __init__(self, *routes: NodeRoute, taken: Callable[[Command], bool] = lambda _: True) -> None:
+    def __init__(
+        self,
+        *routes: NodeRoute,
+        taken: Callable[[Command], bool] = lambda _: True,
+        room: Mapping[str, int] | None = None,
+        refuses: Sequence[str] = (),
+        retries: Mapping[str, int] | None = None,
+    ) -> None:
         super().__init__()
         self.router = Router(routes)
         self.is_open = True
         self.tickets: list[FakeTicket] = []
+        self.reserved: Counter[str] = Counter()
+        """How many commands have room in each queue that have not been handed over."""
         self._taken = taken
+        self._room = dict(room or {})
+        self._refuses = refuses
+        self._retries = dict(retries or {})
+        self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
 
     def codec(self, classes: Sequence[type] = ()) -> PayloadCodec:
         return Codec(classes, tags=self.router.tags, max_bytes=1 << 20)
@@ -87,7 +106,47 @@ class FakeEngine(Engine):
         ticket = FakeTicket(command)
         ticket.taken = self._taken(command)
         self.tickets.append(ticket)
+        if command.is_admitted:
+            self.reserved[command.group] -= 1
         return ticket
+
+    def reserve(self, group: str, commands: int, size: int) -> bool:
+        if self._room.get(group, commands) < commands:
+            return False
+        self._admit(group, commands)
+        return True
+
+    def refuses_overflow(self, group: str) -> bool:
+        return group in self._refuses
+
+    async def wait_for_room(self, group: str, commands: int, size: int) -> None:
+        entry = (group, commands, asyncio.get_running_loop().create_future())
+        self._waiting.append(entry)
+        try:
+            await entry[2]
+        finally:
+            self._waiting.remove(entry)
+
+    def release(self, group: str, commands: int, size: int) -> None:
+        self.reserved[group] -= commands
+        self.make_room(group, commands)
+
+    def make_room(self, group: str, commands: int) -> None:
+        """Let so many commands more into the queue of `group`: those that wait first, in the order in which they came."""
+        if group in self._room:
+            self._room[group] += commands
+        for name, wanted, future in self._waiting:
+            if name == group and not future.done() and self._room.get(group, wanted) >= wanted:
+                self._admit(group, wanted)
+                future.set_result(None)
+
+    def _admit(self, group: str, commands: int) -> None:
+        self.reserved[group] += commands
+        if group in self._room:
+            self._room[group] -= commands
+
+    def retries(self, group: str) -> int:
+        return self._retries.get(group, 0)
 
     async def commands(self, count: int) -> list[FakeTicket]:
         """The tickets so far, when there are `count`; nothing else may come."""
@@ -106,6 +165,9 @@ class FakeEngine(Engine):
         raise NotImplementedError
 
     async def stop(self, groups: Sequence[str], deadline: float) -> None:
+        raise NotImplementedError
+
+    async def end(self, groups: Sequence[str]) -> None:
         raise NotImplementedError
 
     async def kill(self, groups: Sequence[str]) -> None:
