@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -63,6 +64,7 @@ class FakeChild(FakeProcess):
         """The ids of the commands that it was told to stop."""
         self.violation: ProtocolViolation | None = None
         """How the parent broke the protocol, if it did: the worker ends with exit code 4 then."""
+        self._began_at = 0.0
         self._session = Session(Role.WORKER, traits.max_frame_bytes)
         self._is_stopping = False
 
@@ -197,11 +199,13 @@ class FakeChild(FakeProcess):
         return self.unanswered[0]
 
     def _begin(self) -> None:
-        self._begun = self._loop.time()
+        # What the parent reads is on the machine's clock, whatever clock its loop has; what is told of the time is on the loop's.
+        self._begun = time.monotonic()
+        self._began_at = self._loop.time()
         self._progress = None
 
     def _executing_ms(self) -> float:
-        return 0.0 if self._begun is None else (self._loop.time() - self._begun) * 1000
+        return (self._loop.time() - self._began_at) * 1000
 
     def _answered(self) -> None:
         self.unanswered.popleft()
