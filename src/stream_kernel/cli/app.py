@@ -181,4 +181,7 @@ def demo(
 
 
 def _log_to_stderr(level: LogLevel) -> None:
-    logging.basicConfig(level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    if level == "error":
+        handler.addFilter(lambda record: record.name != "stream_kernel.lifecycle")  # that a group has failed, the command says itself
+    logging.basicConfig(level=level.upper(), handlers=[handler], format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import signal
@@ -238,12 +239,15 @@ def test_a_worker_that_dies_stops_the_run_with_what_was_complete_before_its_batc
     records = [*numbers(1, 34), dies(35, "feature"), *numbers(36, 100)]
     done = cli.run_lines(cli.config(GROUPS, source="feature"), records, "--batch-size", "10", "--summary", "none")
     assert done.code == 3
-    assert done.err == (
+    assert done.err.startswith(
         "stream-kernel: stopped at line 31: remote handoff transport failed for group 'features'\n"
         "  why: killed by SIGKILL\n"
-        "  did it run: maybe_executed\n"
-        f"  complete: lines 1 to 30 (30 outputs in {cli.output})\n"
+        "  did it run: executed\n"
+        "  at work: line 35 in node 'feature'\n"
+        "  command        "
     )
+    assert "\n    ended by     SIGKILL\n" in done.err
+    assert done.err.endswith(f"  complete: lines 1 to 30 (30 outputs in {cli.output})\n")
     assert cli.outputs() == seen(1, 30)
 
 
@@ -271,10 +275,25 @@ def test_under_collect_a_worker_that_dies_costs_the_lines_of_its_command(cli: Cl
     assert cli.outputs() == [*numbers(1, 10), *numbers(21, 40)]
     assert [failure["line"] for failure in cli.failures()] == list(range(11, 21))
     for failure in cli.failures():
-        assert (failure["category"], failure["delivery"], failure["group"]) == ("transport", "maybe_executed", "g")
+        assert (failure["category"], failure["group"], failure["reason"]) == ("transport", "g", "killed by SIGKILL")
         assert failure["message"] == "remote handoff transport failed for group 'g'"
-        assert failure["reason"] == "killed by SIGKILL"
-        assert "node" in failure
+    assert [(failure["delivery"], failure["node"]) for failure in cli.failures()] == [
+        *[("executed", None)] * 4,
+        ("maybe_executed", "work"),
+        *[("not_executed", None)] * 5,
+    ]
+
+
+def test_the_workers_that_died_are_below_the_table_and_in_the_summary(cli: Cli) -> None:
+    records = [dies(n, "work") if n % 5 == 3 else {"n": n} for n in range(1, 13)]
+    config = cli.config(ONE, source="work")
+    arguments = ("--batch-size", "3", "--on-error", "collect", "--errors", str(cli.errors))
+    done = cli.run_lines(config, records, *arguments)
+    assert done.code == 6
+    assert "\nworkers that failed\n  worker         g#0 generation 1 pid " in done.err
+    assert done.err.count("was running  node 'work'") == 2
+    exits = json.loads(cli.run_lines(config, records, *arguments, "--summary", "json").out)["exits"]
+    assert [(each["generation"], each["signal"], each["input_index"]) for each in exits] == [(1, "SIGKILL", 2), (2, "SIGKILL", 1)]
 
 
 @pytest.mark.parametrize("on_error", ["raise", "collect"])
@@ -283,12 +302,13 @@ def test_a_stateful_group_that_loses_its_worker_ends_the_run_in_both_policies(cl
     config = cli.config(GROUPS, source="feature")
     done = cli.run_lines(config, records, "--batch-size", "10", "--on-error", on_error, "--errors", str(cli.errors), "--summary", "none")
     assert done.code == 5
-    assert done.err == (
+    assert done.err.startswith(
         "stream-kernel: stopped at line 31: the stateful group 'policy' lost its worker, and its state with it: run again from line 1\n"
         "  why: killed by SIGKILL\n"
-        "  did it run: maybe_executed\n"
-        f"  complete: lines 1 to 30 (30 outputs in {cli.output})\n"
+        "  did it run: executed\n"
+        "  at work: line 35 in node 'tally'\n"
     )
+    assert done.err.endswith(f"  complete: lines 1 to 30 (30 outputs in {cli.output})\n")
     assert cli.outputs() == seen(1, 30)
 
 
@@ -320,7 +340,9 @@ def test_a_deadline_that_passes_in_a_node_stops_the_run(cli: Cli, node: str, cod
     done = cli.run_lines(config, [*numbers(1, 7), hangs(8, node), *numbers(9, 20)], "--batch-size", "5", "--summary", "none")
     assert done.code == code
     assert done.err.startswith(f"stream-kernel: {first_line}")
-    assert "  did it run: maybe_executed\n" in done.err
+    assert f"\n  did it run: executed\n  at work: line 8 in node '{node}'\n  command        " in done.err
+    assert re.search(r"\n    time         queued \d.*, executing 1\.\d{3} s\n", done.err)
+    assert re.search(r"\n  stack at the deadline\n(    .*\n)*      File \".*run_nodes.py\", line \d+ in _obey\n", done.err)
     assert done.err.endswith(f"  complete: lines 1 to 5 (5 outputs in {cli.output})\n")
     assert cli.outputs() == seen(1, 5)
 

@@ -84,7 +84,7 @@ def _failure(line: Line, index: int, error: BoundaryError | BoundaryInputError) 
         category=error.category,
         delivery=error.delivery,
         group=error.group,
-        node=report.node,
+        node=report.node if report.input_index in (None, index) else None,  # of a command, the report names the input at work
         message=message,
         reason=reason,
     )

@@ -298,10 +298,10 @@ class StreamRun:
         """Why the run cannot go on after what became of a line, or None."""
         stateful = self._supervisor.engine.router.stateful_groups
         for failure, report in zip(result.failures, result.reports, strict=True):
-            lost = failure.category == "transport" or (failure.category == "timeout" and failure.delivery == "maybe_executed")
-            if failure.group in stateful and lost:
+            has_failed = failure.category == "transport" and failure.group in self._failed_groups()
+            if failure.group in stateful and (has_failed or _tells_of_an_end(failure, report)):
                 return _Stop("state_lost", failure, report=report)
-            if self._raises or (failure.category == "transport" and failure.group in self._failed_groups()):
+            if self._raises or has_failed:
                 return _Stop("failed", failure, report=report)
         return None
 
@@ -311,6 +311,11 @@ class StreamRun:
 
     def _restarts(self) -> int:
         return sum(worker.restarts for group in self._supervisor.snapshot().groups for worker in group.workers)
+
+
+def _tells_of_an_end(failure: LineFailure, report: FailureReport) -> bool:
+    """Whether the worker that had the line ended, or is being killed for its deadline; not so where no worker had it."""
+    return failure.category in ("transport", "timeout") and (report.exit is not None or failure.delivery != "not_executed")
 
 
 def _stream_failed(error: OSError, verb: str) -> _Stop:

@@ -363,7 +363,7 @@ async def test_a_worker_that_is_lost_costs_the_lines_of_its_command_alone(place:
     assert place.outputs() == [*numbers(4), {"n": 7}]
     assert [(failure["line"], failure["category"], failure["delivery"]) for failure in place.failures()] == [
         (5, "transport", "maybe_executed"),
-        (6, "transport", "maybe_executed"),
+        (6, "transport", "not_executed"),
     ]
     assert (summary.outcome, summary.restarts) == ("complete", 1)
 
@@ -671,6 +671,33 @@ async def test_the_summary_has_no_traceback_of_a_node(place: Place, make_run_con
     assert summary.report is not None and summary.report.exception_type == "ValueError"
     assert summary.report.detail is None
     assert b"hunter2" not in msgspec.json.encode(summary)
+
+
+async def test_the_line_at_work_is_counted_with_those_that_were_refused(place: Place, make_run_config: MakeRunConfig) -> None:
+    place.input.write_bytes(b'{"n": 1}\nno json\n{"n": 3}\n{"n": 4, "tally": {"do": "die"}}\n{"n": 5}\n')
+    config = make_run_config({"policy": ["tally"]}, mode="process_supervisor", source="tally")
+    summary = await place.summary(config, batch_size=10, on_error="collect")
+    assert summary.stopped_by is not None and summary.report is not None
+    assert (summary.outcome, summary.stopped_by.line, summary.stopped_by.delivery) == ("state_lost", 1, "executed")
+    assert (summary.line_at_work, summary.report.node) == (4, "tally")
+
+
+async def test_every_worker_that_failed_is_in_the_summary(place: Place, make_run_config: MakeRunConfig) -> None:
+    place.given([{"n": 1}, {"n": 2, "work": {"do": "die"}}, {"n": 3}, {"n": 4, "work": {"do": "die"}}, {"n": 5}])
+    summary = await place.summary(make_run_config({"g": ["work"]}, mode="process_supervisor"), on_error="collect")
+    assert [(each.worker_id, each.generation, each.signal, each.node) for each in summary.exits] == [
+        ("g#0", 1, "SIGKILL", "work"),
+        ("g#0", 2, "SIGKILL", "work"),
+    ]
+    assert (summary.outcome, place.failed_lines(), summary.restarts) == ("complete", [2, 4], 2)
+
+
+async def test_a_deadline_that_no_worker_had_the_line_for_costs_no_state(place: Place, make_run_config: MakeRunConfig) -> None:
+    place.given([{"n": 1}])
+    config = make_run_config({"policy": ["tally"]}, mode="process_supervisor", source="tally")
+    summary = await place.summary(config, timeout_seconds=0)
+    assert summary.stopped_by is not None
+    assert (summary.outcome, summary.stopped_by.category, summary.stopped_by.delivery) == ("failed", "timeout", "not_executed")
 
 
 async def test_an_ordinary_failure_before_the_loss_of_a_stateful_group_is_recorded_and_does_not_hide_the_loss(
