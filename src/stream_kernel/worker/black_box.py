@@ -11,7 +11,7 @@ import faulthandler
 import mmap
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 
 from stream_kernel.protocol.breadcrumb import BLACK_BOX_SIZE, STACKS_OFFSET, STACKS_SIGNAL, pack_progress
 
@@ -39,10 +39,13 @@ class BlackBox:
         faulthandler.register(STACKS_SIGNAL, file=self._fd, all_threads=True, chain=False)
         faulthandler.enable(2)
 
-    def set_nodes(self, names: Iterable[str]) -> bool:
-        """The nodes in the order of the `ready` message; False when they are too many to be told apart in a note."""
+    def notes_of(self, names: Sequence[str]) -> Callable[[int, str], None]:
+        """What to call with the index of an input and the name of a node before that works; `names` are all, in the order of `ready`.
+
+        Of more nodes than a note can tell apart nothing is noted: a wrong name is worse than none.
+        """
         self._places = {name: place for place, name in enumerate(names)}
-        return not self._places or pack_progress(1, 0, len(self._places) - 1) != 0
+        return self._note if pack_progress(1, 0, len(names) - 1) else _nothing
 
     def begin(self, command: int) -> None:
         """The command with this number, counted from 1, begins now; none of its inputs is at work yet."""
@@ -50,7 +53,7 @@ class BlackBox:
         self._base = pack_progress(command, 0, 0)
         self._words[1] = time.monotonic_ns()
 
-    def note(self, index: int, node: str) -> None:
+    def _note(self, index: int, node: str) -> None:
         """The command's input `index` is at work in `node`: one aligned store, whole whenever it is read."""
         # The same as pack_progress(command, index, place), whose call costs more than all of this. A batch of 2**24 inputs would carry
         # into the number of the command, and then speak of none that the parent asks for.
@@ -62,3 +65,7 @@ class BlackBox:
         self._words = memoryview(bytearray(16)).cast("Q")
         faulthandler.unregister(STACKS_SIGNAL)
         os.close(self._fd)
+
+
+def _nothing(index: int, node: str) -> None:
+    """Note nothing."""

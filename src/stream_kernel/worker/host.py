@@ -182,12 +182,11 @@ class Host:
             carrier=_OwnCarrier(self._codec, self._wire),
             max_hops=self._order.limits.max_hops,
         )
-        if not self._black_box.set_nodes(node.spec.name for node in self._nodes):
-            return  # a note could not tell them apart, and a wrong one is worse than none
+        note = self._black_box.notes_of([node.spec.name for node in self._nodes])
         if self._faults is None:
-            self._runner.watch_progress(self._black_box.note)
+            self._runner.watch_progress(note)
         else:
-            self._runner.watch_progress(self._faults.around(self._black_box.note))
+            self._runner.watch_progress(self._faults.around(note))
             self._runner.watch_returns(self._faults.after_node)
 
     def _drive(self, work: Coroutine[Any, Any, R]) -> R:
