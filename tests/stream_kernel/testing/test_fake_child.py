@@ -457,3 +457,12 @@ async def test_a_script_that_makes_no_sense_is_found_out() -> None:
         child.die(exit_code=0)
     with pytest.raises(TimeoutError, match="a command for <FakeChild g#0 pid"):
         await child.next_command(timeout_seconds=1)
+
+
+@on_virtual_clock
+async def test_what_it_would_say_into_a_closed_stdout_ends_it() -> None:
+    child, parent = await working()
+    child.close_stdout()
+    parent.says(Ping())
+    await passes()
+    assert child.status == ExitStatus(exit_code=5)

@@ -9,7 +9,13 @@ from typing import Any, Literal
 
 import pytest
 
-from stream_kernel import BoundaryTimeoutError, BoundaryTransportError, MultiprocessBootstrapSupervisor, RuntimeConfig
+from stream_kernel import (
+    BoundaryExecutionError,
+    BoundaryTimeoutError,
+    BoundaryTransportError,
+    MultiprocessBootstrapSupervisor,
+    RuntimeConfig,
+)
 from stream_kernel.testing.misbehaviour import CrashingNode, HangingNode, LeakingNode, MisbehavingNode
 
 Supervise = Callable[[MisbehavingNode], AbstractContextManager[MultiprocessBootstrapSupervisor]]
@@ -37,6 +43,13 @@ def test_a_worker_ends_as_the_message_says(supervise: Supervise, asked: dict[str
             supervisor.call(node.name, node.message(**asked))
         assert (caught.value.report.exit_code, caught.value.report.signal) == (asked.get("exit_code"), asked.get("signal"))
         assert supervisor.call(node.name, {"hello": "again"}) == {"hello": "again"}
+
+
+def test_a_signal_that_ends_nothing_is_said_to(supervise: Supervise) -> None:
+    node = CrashingNode()
+    with supervise(node) as supervisor, pytest.raises(BoundaryExecutionError) as caught:
+        supervisor.call(node.name, node.message(signal="SIGCONT"))
+    assert "SIGCONT does not end a process" in (caught.value.report.detail or "")
 
 
 @pytest.mark.parametrize("how", ["python", "sleep", "gil"])
