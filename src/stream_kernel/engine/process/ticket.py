@@ -53,6 +53,7 @@ class Ticket:
         self.stack: str | None = None
         """The stacks of its worker at that moment."""
         self._loop = loop
+        self._deadline = command.deadline
         self._entered = loop.time()
         self._begun: float | None = None
         self._worker: tuple[str, int, int] | None = None
@@ -97,9 +98,13 @@ class Ticket:
             self._move_timer(self.command.deadline)
 
     def put_back(self) -> None:
-        """It was behind the head of a worker that died, and has not begun."""
+        """The worker that had it died, and no node code has run for it."""
         self.holder = None
         self._worker = None
+        if self._begun is not None:  # it was the next one, and its time had run already
+            self._begun = None
+            self.command.deadline = self._deadline
+            self._move_timer(self._deadline)
 
     def withdraw(self, reason: str) -> None:
         """Settle it as not executed if no worker has taken it yet; its deadline timer then finds it settled."""
