@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import pytest
 
-from stream_kernel import ConfigurationError, WorkerBootstrapError
+from stream_kernel import BoundaryTransportError, ConfigurationError, MultiprocessBootstrapSupervisor, RuntimeConfig, WorkerBootstrapError
 from stream_kernel.engine.process.fault_plan import PlannedFault, orders_for
 from stream_kernel.protocol.messages import FaultOrder
 from stream_kernel.testing import chaos
 from stream_kernel.testing.chaos import Actions, Point
+from stream_kernel.testing.misbehaviour import CrashingNode
 from stream_kernel.worker.faultpoints import ACTIONS, POINTS, FaultPoints
 from stream_kernel.worker.stdio import Wire
+
+
+class Fifo(Protocol):
+    """What the fixture `make_fifo` makes."""
+
+    path: str
 
 
 def arguments_of(action: str, point: str) -> dict[str, Any]:
@@ -105,3 +114,37 @@ def test_the_words_that_are_typed_are_those_of_the_worker() -> None:
 def test_what_does_not_fit_together_is_refused_by_name(given: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigurationError, match=f"^chaos: {says}"):
         chaos(**given)
+
+
+@pytest.fixture
+def supervise() -> Callable[..., MultiprocessBootstrapSupervisor]:
+    """A supervisor of two workers with a node that echoes, and faults for them."""
+
+    def make(*faults: PlannedFault) -> MultiprocessBootstrapSupervisor:
+        mapping = CrashingNode().mapping(workers=2, env_passthrough=["COVERAGE_*"])
+        return MultiprocessBootstrapSupervisor(RuntimeConfig.from_mapping(mapping), chaos=faults)
+
+    return make
+
+
+def test_only_the_named_worker_is_harmed_and_only_once(supervise: Callable[..., MultiprocessBootstrapSupervisor]) -> None:
+    with supervise(chaos(exit="in_node", code=7, worker_index=1)) as supervisor:
+        outcomes: list[object] = []
+        for n in range(6):
+            try:
+                outcomes.append(supervisor.call("crashing_node", n))
+            except BoundaryTransportError as lost:
+                end = lost.report.exit
+                outcomes.append(end and (end.worker_id, end.generation, end.exit_code))
+        assert outcomes == [0, ("crashing#1", 1, 7), 2, 3, 4, 5]
+
+
+def test_a_held_worker_goes_on_when_the_test_lets_it(
+    supervise: Callable[..., MultiprocessBootstrapSupervisor], make_fifo: Callable[[str], Fifo]
+) -> None:
+    fifo = make_fifo("held")
+    with supervise(chaos(hold="before_write", fifo=fifo.path)) as supervisor, ThreadPoolExecutor(1) as threads:
+        calling = threads.submit(supervisor.call, "crashing_node", "held back")
+        with Path(fifo.path).open("w"):  # opens when the worker has come to the point
+            assert not calling.done()
+        assert calling.result(timeout=20) == "held back"
