@@ -1,0 +1,8 @@
+"""Lets the tests of the campaign import its modules the way its scripts do: from the root of the repository."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
