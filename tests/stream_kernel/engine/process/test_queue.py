@@ -140,8 +140,8 @@ async def test_who_waits_is_let_in_as_soon_as_there_is_room_in_the_order_of_aski
         await passes()
         assert [caller.done() for caller in callers] == [True] * count + [False] * (3 - count)
     queue.release(1, 1)
-    await callers[2]
-    assert queue.waiting == 0
+    await passes()
+    assert callers[2].done() and queue.waiting == 0
 
 
 @pytest.mark.fault("FAULT-31")
@@ -180,8 +180,8 @@ async def test_a_caller_that_gives_up_in_the_moment_it_is_let_in_gives_its_room_
     await passes()
     queue.release(1, 1)
     giving_up.cancel()
-    await following
-    assert giving_up.cancelled()
+    await passes()
+    assert giving_up.cancelled() and following.done()
     queue.release(1, 1)
     assert queue.reserve(1, 1)
 
@@ -204,7 +204,8 @@ async def test_all_are_let_in_when_the_queue_is_not_served_any_more() -> None:
     callers = [waits_for(queue, 5, 50) for _ in range(3)]
     await passes()
     queue.open_all()
-    await asyncio.gather(*callers)
+    await passes()
+    assert all(caller.done() for caller in callers)
     queue.release(15, 150)
     assert not queue.reserve(1, 10)
     queue.release(1, 1)
