@@ -165,11 +165,6 @@ async def test_a_death_settles_the_head_with_all_that_is_known(
     assert (outcome.category, outcome.reason, outcome.report.delivery) == (category, reason, "maybe_executed")
     assert (outcome.exit, outcome.at_work, outcome.stack) == (REPORT, AtWork(1, "score"), "the stack")
     assert outcome.report.executing_seconds == 0.5
-        REPORT,
-        AtWork(1, "score"),
-        "the stack",
-        0.5,
-    )
     assert (len(ledger), ledger.head) == (0, None)
 
 
