@@ -1,7 +1,7 @@
 """One worker process and its descriptors: spawn, watch, talk, signal its tree, reap.
 
-The pipes are our own and given to the process as plain descriptors. Its death is seen by its pidfd and not by the end of a stream, which
-a grandchild may hold open.
+The pipes are our own and given to the process as plain descriptors: asyncio's `Process.wait` then does not wait for pipes that a
+grandchild may hold (cpython #119710), and the death of the process is seen by its pidfd, not by the end of a stream.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ import errno
 import logging
 import os
 import signal
-import subprocess
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 
 from stream_kernel.engine.process.black_box import BlackBox
-from stream_kernel.engine.process.handle import ProcessHandle
 from stream_kernel.engine.process.memory import MemoryWatch
 from stream_kernel.engine.process.stderr import StderrDrain
 from stream_kernel.engine.process.worker_process import ExitStatus
@@ -33,21 +31,26 @@ class Child:
     """A running worker process, the leader of a session of its own: the `WorkerProcess` that is one."""
 
     def __init__(
-        self, handle: ProcessHandle, pipes: tuple[int, int, int, int], drain: StderrDrain, box: BlackBox, memory: MemoryWatch
+        self,
+        process: asyncio.subprocess.Process,
+        pipes: tuple[int, int, int, int],
+        drain: StderrDrain,
+        box: BlackBox,
+        memory: MemoryWatch,
     ) -> None:
         """`pipes`: our ends of stdin, stdout, stderr and the lifeline."""
-        self.pid = handle.pid
-        self._handle = handle
+        self.pid = process.pid
+        self._process = process
+        self._pidfd = _pidfd(process.pid)
+        self._waiter: asyncio.Task[None] | None = None
         self._stdin, self._stdout, _, _ = pipes
         self._stderr = drain
         self._box = box
         self._memory = memory
-        self._ended = asyncio.Event()
-        self._on_exit: Callable[[], None] | None = None
-        self._fds = set(pipes)
+        self._fds = {*pipes, *([] if self._pidfd is None else [self._pidfd])}
         # Should the supervisor be dropped without being closed, its workers go with it. At the end of the interpreter the lifeline
         # does that by itself.
-        self._release = weakref.finalize(self, _release, os.getpid(), handle, box, self._fds)
+        self._release = weakref.finalize(self, _release, os.getpid(), process.pid, box, self._fds)
         self._release.atexit = False
         _LIVE.add(self)
 
@@ -66,12 +69,18 @@ class Child:
             for fd in (stdin, stdout, stderr):
                 os.set_blocking(fd, False)
             memory = MemoryWatch()
-            pid = _execute(
-                arguments(child_lifeline, box.fd), environment, (child_stdin, child_stdout, child_stderr), (child_lifeline, box.fd)
+            process = await asyncio.create_subprocess_exec(
+                *arguments(child_lifeline, box.fd),
+                stdin=child_stdin,
+                stdout=child_stdout,
+                stderr=child_stderr,
+                pass_fds=(child_lifeline, box.fd),
+                env=environment,
+                start_new_session=True,
             )
-            memory.begin(pid)
+            memory.begin(process.pid)
             drain = StderrDrain(stderr, group=group, worker_id=worker_id)
-            child = cls(ProcessHandle(pid), (stdin, stdout, stderr, lifeline), drain, box, memory)
+            child = cls(process, (stdin, stdout, stderr, lifeline), drain, box, memory)
             ours.pop_all()
             return child
 
@@ -84,8 +93,19 @@ class Child:
         # The write end becomes "readable" when the other side closes it.
         loop.add_reader(self._stdin, on_hang_up)
         self._stderr.open()
-        self._on_exit = on_exit
-        self._handle.watch(self._see_end)
+        if self._pidfd is None:
+            self._waiter = loop.create_task(self._wait(on_exit))
+        else:
+            loop.add_reader(self._pidfd, self._see_end, on_exit)
+
+    def _see_end(self, on_exit: Callable[[], None]) -> None:
+        assert self._pidfd is not None
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        on_exit()
+
+    async def _wait(self, on_exit: Callable[[], None]) -> None:
+        await self._process.wait()
+        on_exit()
 
     def watch_writable(self, on_writable: Callable[[], None] | None) -> None:
         """Call back while its stdin takes bytes; None: no more."""
@@ -167,60 +187,59 @@ class Child:
     def ask_for_stacks(self) -> None:
         """Make it write its Python stacks, as far as it can; returns at once. A worker that has not started up ends by it."""
         if self._release.alive:
-            self._handle.signal(STACKS_SIGNAL)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if self._pidfd is not None:
+                    signal.pidfd_send_signal(self._pidfd, STACKS_SIGNAL)
+                elif self._process.returncode is None:
+                    os.kill(self.pid, STACKS_SIGNAL)
 
     def terminate_tree(self) -> None:
         """SIGTERM to its process tree."""
         if self._release.alive:
-            self._handle.signal_tree(signal.SIGTERM)
+            _signal_group(self.pid, signal.SIGTERM)
 
     def kill_tree(self) -> None:
         """SIGKILL to the process and to everything in its session's process group."""
         if self._release.alive:
             self._memory.sample()  # the last moment at which it tells
-            self._handle.signal_tree(signal.SIGKILL)
+            _signal_group(self.pid, signal.SIGKILL)
 
     async def reap(self, timeout_seconds: float) -> ExitStatus:
-        """Wait, for a bounded time, until the process is gone. What it leaves of its tree is killed."""
-        if not self._ended.is_set():
-            self._handle.watch(self._see_end)
+        """Wait, for a bounded time, until the process is gone."""
         try:
-            async with asyncio.timeout(timeout_seconds):
-                await self._ended.wait()
+            code = await asyncio.wait_for(self._process.wait(), timeout_seconds)
         except TimeoutError:
             logging.getLogger("stream_kernel").error("worker process %d does not end after SIGKILL; it is left behind", self.pid)
             return ExitStatus()
-        self._handle.reap()
-        self._memory.note_end(self._handle.max_rss)
-        return self._handle.status or ExitStatus()
+        self._memory.note_end()
+        if code >= 0:
+            return ExitStatus(exit_code=code)
+        try:
+            return ExitStatus(signal=signal.Signals(-code).name)
+        except ValueError:
+            return ExitStatus(signal=f"signal {-code}")
 
     def close(self) -> None:
         """Kill what is left of the tree, take what is left on stderr, release all descriptors."""
         if not self._release.alive:
             return
-        self._handle.signal_tree(signal.SIGKILL)
+        _signal_group(self.pid, signal.SIGKILL)
         self._stderr.close()
         self.unwatch_stdout()
         self.unwatch_stdin()
-        self._handle.unwatch()
-        self._on_exit = None
+        if self._pidfd is not None:
+            asyncio.get_running_loop().remove_reader(self._pidfd)
+        if self._waiter is not None:
+            self._waiter.cancel()
         self._release()
 
     def disown(self) -> None:
         """In a forked copy of this process: close the descriptors and leave the worker alone."""
         if self._release.detach() is not None:
-            self._handle.forget()
             self._box.close()
             for fd in self._fds:
                 os.close(fd)
             self._fds.clear()
-
-    def _see_end(self) -> None:
-        self._handle.unwatch()
-        self._ended.set()
-        if self._on_exit is not None:
-            on_exit, self._on_exit = self._on_exit, None
-            on_exit()
 
 
 def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[int, int]:
@@ -230,18 +249,22 @@ def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[i
     return read_fd, write_fd
 
 
-def _execute(arguments: Sequence[str], environment: Mapping[str, str], stdio: tuple[int, int, int], kept: tuple[int, ...]) -> int:
-    process = subprocess.Popen(  # noqa: S603  the command line is our own
-        list(arguments), stdin=stdio[0], stdout=stdio[1], stderr=stdio[2], pass_fds=kept, env=environment, start_new_session=True
-    )
-    process.returncode = 0  # it is reaped by its handle: `Popen` must neither do that nor miss it
-    return process.pid
+def _signal_group(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
 
 
-def _release(owner: int, handle: ProcessHandle, box: BlackBox, fds: set[int]) -> None:
+def _pidfd(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):  # not Linux, an old kernel, no descriptor to be had, or it has been reaped already
+        return None
+
+
+def _release(owner: int, pid: int, box: BlackBox, fds: set[int]) -> None:
     if os.getpid() != owner:  # a copy in a forked process, whose descriptors are closed already
         return
-    handle.release()
+    _signal_group(pid, signal.SIGKILL)
     box.close()
     while fds:
         os.close(fds.pop())

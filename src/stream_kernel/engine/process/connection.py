@@ -105,7 +105,7 @@ class Connection:
         except ProtocolViolation as violation:
             self.broke_protocol = True  # what follows must not be taken for messages
             self._process.unwatch_stdout()
-            self._end(f"protocol violation: {violation}")
+            self.end(f"protocol violation: {violation}")
             return False
         return True
 
@@ -128,11 +128,12 @@ class Connection:
     def _on_pipe_closed(self, reason: str) -> None:
         self._process.unwatch_stdin()
         if self._grace is None and self._is_open:
-            self._grace = self._loop.call_later(_CLOSED_PIPE_GRACE, self._end, reason)
+            self._grace = self._loop.call_later(_CLOSED_PIPE_GRACE, self.end, reason)
 
     def _on_exit(self) -> None:
-        self._end("it ended")
+        self.end("it ended")
 
-    def _end(self, reason: str) -> None:
+    def end(self, reason: str) -> None:
+        """It is over, for this reason, unless it is already."""
         if not self.over.done():
             self.over.set_result(reason)

@@ -97,6 +97,7 @@ class Incarnation:
         """What it declared."""
         self._works = False
         self._is_spoken_to = True
+        self._is_left_behind = False
         self._born = self._loop.time()
         self._last_sent = 0.0
         self._expiry: Expiry | None = None
@@ -120,6 +121,11 @@ class Incarnation:
 
     def close_stdin(self) -> None:
         self._connection.close_stdin()
+
+    def leave_behind(self) -> None:
+        """It does not end, whatever is done to it: go on without it."""
+        self._is_left_behind = True
+        self._connection.end("it does not end after SIGKILL")
 
     def start_work(self, routes: tuple[NodeRoute, ...]) -> None:
         """Tell it the routes: from now on it takes commands."""
@@ -209,12 +215,12 @@ class Incarnation:
         self._expiry = None
         ticket.stack = stacks
         self._connection.pump()
-        if self.ledger.owes(ticket):
+        if self.ledger.owes(ticket) or not self.ledger:
             self._owner.hung(DEADLINE_PASSED)
             # The caller hears when the worker is dead, or soon after.
             self._loop.call_later(_KILL_GRACE, self._give_up_on, ticket)
-        else:
-            self._owner.answered()  # it came late, and the worker can go on
+        else:  # the reply came late, and the worker is at work for somebody else
+            self._owner.answered()
             following = self.ledger.head
             if following is not None and following.command.deadline <= self._loop.time():
                 self.expire(following)
@@ -255,7 +261,7 @@ class Incarnation:
         self._connection.pump()
         self.process.kill_tree()
         try:
-            status = await self.process.reap(self._place.group.reap_timeout_seconds)
+            status = await self.process.reap(0.0 if self._is_left_behind else self._place.group.reap_timeout_seconds)
         finally:
             # Before the descriptors go: another thread may be given their numbers at once.
             self._connection.close()

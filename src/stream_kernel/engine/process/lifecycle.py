@@ -21,7 +21,7 @@ WorkerState = Literal[
 WorkerEvent = Literal[
     "start", "spawned", "spawn_failed", "became_ready", "drain", "stop", "overdue", "kill", "exited", "back_off", "give_up"
 ]
-Instruction = Literal["spawn", "introduce", "refuse_late_start", "say_stop", "close_stdin", "terminate", "kill"]
+Instruction = Literal["spawn", "introduce", "refuse_late_start", "say_stop", "close_stdin", "terminate", "kill", "leave_behind"]
 
 
 class Transition(msgspec.Struct, frozen=True):
@@ -67,6 +67,7 @@ TRANSITIONS: dict[WorkerState, dict[WorkerEvent, Transition]] = {
         "spawn_failed": _GONE,
         "stop": _to("killing"),
         "kill": _to("killing"),
+        "overdue": _to("killing", "leave_behind"),
         "exited": _GONE,
     },
 }

@@ -40,7 +40,7 @@ class MemoryWatch:
         self._root = root.rstrip("/")
         self._before = self._unexplained_kills()
         self._pid = 0
-        self._inherited = 0
+        self._inherited = self._largest_before = 0
         self._verdict: OutOfMemory | None = None
         self.peak_bytes: int | None = None
         """The most that it held, as far as it was seen."""
@@ -50,6 +50,7 @@ class MemoryWatch:
         self._pid = pid
         # `ru_maxrss` of a spawned process starts at the peak of its parent: what it tells is the process's own only when it is higher.
         self._inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        self._largest_before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 
     def sample(self) -> int | None:
         """How many bytes the process holds now; its peak up to now is kept. None when it is over, or cannot be seen."""
@@ -60,10 +61,11 @@ class MemoryWatch:
         resident = _number(status, b"VmRSS:")
         return None if resident is None else resident * 1024
 
-    def note_end(self, max_rss: int) -> None:
-        """Take the `ru_maxrss` with which the process was reaped."""
-        if max_rss > self._inherited:
-            self._raise_peak(max_rss * _RUSAGE_UNIT)
+    def note_end(self) -> None:
+        """The process has just been reaped: if no child before it was as large, the system now tells its peak."""
+        largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        if largest > max(self._inherited, self._largest_before):
+            self._raise_peak(largest * _RUSAGE_UNIT)
 
     def out_of_memory(self, status: ExitStatus) -> OutOfMemory:
         """Whether an end that we did not bring about was for want of memory; the same at each asking."""

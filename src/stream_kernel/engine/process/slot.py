@@ -81,6 +81,7 @@ class WorkerSlot:
                 "stopping": self._group.stop_timeout_seconds,
                 "closing": self._group.eof_timeout_seconds,
                 "terminating": self._group.terminate_timeout_seconds,
+                "killing": self._group.reap_timeout_seconds,
             }
         )
         self._deeds: dict[Instruction, Callable[[], None]] = {
@@ -91,6 +92,7 @@ class WorkerSlot:
             "close_stdin": lambda: self._with_incarnation(Incarnation.close_stdin),
             "terminate": lambda: self._with_incarnation(lambda now: now.process.terminate_tree()),
             "kill": lambda: self._with_incarnation(lambda now: now.process.kill_tree()),
+            "leave_behind": lambda: self._with_incarnation(Incarnation.leave_behind),
         }
 
     # -- what the group asks of it
@@ -181,7 +183,7 @@ class WorkerSlot:
 
     async def gone(self) -> None:
         """Wait until there is no process. Being cancelled while waiting does not touch the worker."""
-        while self._task is not None and not self._task.done():
+        if self._task is not None and not self._task.done():  # not one that was started meanwhile
             await asyncio.wait([self._task])
 
     def snapshot(self) -> WorkerSnapshot:
