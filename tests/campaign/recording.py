@@ -28,7 +28,7 @@ from stream_kernel.observability.events import LifecycleEvent
 __all__ = ["Calls", "Complaints", "Events", "spread", "watch_lag"]
 
 _TICK_SECONDS = 0.005
-_NOTEWORTHY_SECONDS = 0.001
+_NOTEWORTHY_SECONDS = 0.0002
 
 
 class Events:
