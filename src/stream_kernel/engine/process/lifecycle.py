@@ -97,6 +97,8 @@ class WorkerLife:
         if following.state != self.state or wait is not None:
             seconds = self._waits.get(following.state, inf) if wait is None else wait
             self.deadline = None if seconds == inf else now + seconds
+        elif event == "overdue":
+            self.deadline = None  # it is told once
         self.state = following.state
         return following.instructions
 

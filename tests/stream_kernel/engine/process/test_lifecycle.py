@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stream_kernel.engine.process.lifecycle import TRANSITIONS, Instruction, WorkerEvent, WorkerLife, WorkerState, diagram
 
 ARCHITECTURE = Path(__file__).parents[4] / "docs" / "architecture.md"
-WAITS: dict[WorkerState, float] = {"booting": 30.0, "stopping": 5.0, "closing": 0.5, "terminating": 1.0}
+WAITS: dict[WorkerState, float] = {"booting": 30.0, "stopping": 5.0, "closing": 0.5, "terminating": 1.0, "killing": 2.0}
 WITHOUT_PROCESS = ("stopped", "backoff", "failed")
 
 
@@ -55,7 +55,9 @@ def test_a_worker_that_does_not_end_meets_each_step_after_exactly_its_wait() -> 
     for due, instructions in steps:
         assert one.deadline == due
         assert one.take("overdue", due) == instructions
-    assert (one.state, one.deadline) == ("killing", None)
+    assert (one.state, one.deadline) == ("killing", 108.5)
+    assert one.take("overdue", 108.5) == ("leave_behind",)
+    assert (one.state, one.deadline) == ("killing", None), "that is told once"
 
 
 def test_a_worker_that_is_not_ready_in_time_is_refused_before_it_is_killed() -> None:
@@ -126,7 +128,9 @@ class Process:
         if "spawn" in instructions:
             assert not self.is_there and not self.is_coming, "a worker has one process at a time"
             self.is_coming = True
-        if set(instructions) - {"spawn"}:
+        if "leave_behind" in instructions:
+            assert self.is_there or self.is_coming
+        if set(instructions) - {"spawn", "leave_behind"}:
             assert self.is_there, f"{instructions} without a process"
 
     def can(self, event: WorkerEvent) -> bool:
@@ -155,7 +159,8 @@ def lived(steps: list[Step]) -> tuple[WorkerLife, Process, float]:
         process.hears(event, one.take(event, now, wait=own))
         check(one, process)
         if one.state == before:
-            assert one.deadline == bound, "the bound of a state does not move while it lasts"
+            expected = None if event == "overdue" else bound
+            assert one.deadline == expected, "the bound of a state does not move while it lasts, and passes once"
         else:
             seconds = WAITS.get(one.state, inf) if own is None else own
             assert one.deadline == (None if seconds == inf else now + seconds)
