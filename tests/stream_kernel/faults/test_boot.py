@@ -19,12 +19,12 @@ MakeConfig = Callable[..., RuntimeConfig]
 
 
 def boot_error(config: RuntimeConfig) -> WorkerBootstrapError:
-    """What starting with `config` raises; nothing of it may be left, and no worker may have been tried twice."""
+    """What starting with `config` raises; nothing of it may be left, and no worker may have been tried more than twice."""
     supervisor = MultiprocessBootstrapSupervisor(config)
     with pytest.raises(WorkerBootstrapError) as caught, supervisor:
         pass
     spawned = [event.worker_id for event in supervisor.lifecycle_events() if event.kind == "worker_spawned"]
-    assert len(spawned) == len(set(spawned))
+    assert all(spawned.count(worker) <= 2 for worker in spawned)
     return caught.value
 
 

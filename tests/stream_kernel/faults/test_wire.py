@@ -175,7 +175,7 @@ def test_a_program_that_does_not_boot_as_a_worker_is_a_boot_error(fake_worker: M
     with pytest.raises(WorkerBootstrapError) as caught, supervisor:
         pass
     assert words in str(caught.value) and "'g'" in str(caught.value)
-    assert [event.kind for event in supervisor.lifecycle_events()].count("worker_spawned") == 1
+    assert [event.kind for event in supervisor.lifecycle_events()].count("worker_spawned") == 2
 
 
 @pytest.mark.fault("FAULT-20")

@@ -130,11 +130,11 @@ class ProcessEngine(Engine):
         chosen = self._groups[group]
         if chosen.is_replaceable:
             await chosen.replace_all()
-            return
-        chosen.hold()
-        await chosen.gone()
-        if chosen.state == "starting":  # nobody has stopped it meanwhile
-            chosen.spawn()
+        else:
+            chosen.hold()
+            await chosen.gone()
+            if chosen.state == "starting":  # nobody has stopped it meanwhile
+                chosen.spawn()
         while chosen.state == "starting":
             await self._change()
         _raise_boot_error([chosen])
