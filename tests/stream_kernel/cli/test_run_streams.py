@@ -98,6 +98,22 @@ def test_inline_a_signal_ends_the_run_between_two_lines(cli: Cli, make_fifo: Mak
     )
 
 
+def test_inline_what_is_in_flight_is_finished_where_a_drain_timeout_is_given(cli: Cli, make_fifo: MakeFifo) -> None:
+    started, release = make_fifo("started"), make_fifo("release")
+    given = cli.lines([{"n": 1, "work": {"started": started.path, "release": release.path}}, *({"n": n} for n in range(2, 9))])
+    streams = ("--input", given, "--output", str(cli.output), "--batch-size", "2", "--summary", "none")
+    arguments = ("--mode", "inline", *streams, "--drain-timeout", str(SECONDS))
+    with cli.start("run", cli.config({"g": ["work"]}, source="work"), *arguments) as process:
+        started.wait()
+        process.send_signal(signal.SIGTERM)
+        until(lambda: _has_no_pending(process.pid))
+        release.release()
+        err = process.communicate(timeout=SECONDS)[1].decode()
+    assert process.returncode == 143
+    assert err.endswith(f"stream-kernel: interrupted\n  complete: lines 1 to 2 (2 outputs in {cli.output})\n")
+    assert cli.outputs() == [{"n": 1}, {"n": 2}]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_inline_a_second_signal_ends_even_a_node_that_does_not_come_back(cli: Cli, make_fifo: MakeFifo, number: signal.Signals) -> None:
     started = make_fifo("started")
