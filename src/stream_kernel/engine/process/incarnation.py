@@ -101,6 +101,8 @@ class Incarnation:
         self._born = self._loop.time()
         self._last_sent = 0.0
         self._expiry: Expiry | None = None
+        self._missed: Ticket | None = None
+        """The one at work whose deadline has passed while another's was being concluded."""
         self._wear = Wear(place.group, process.resident_bytes)
         self._connection = Connection(process, place.config.execution_ipc.max_frame_bytes, self._on_message)
         self._idle_watch: IdleWatch | None = None
@@ -210,6 +212,8 @@ class Incarnation:
         elif self._expiry is None:
             ticket.expired = True
             self._expiry = Expiry(self.process, lambda stacks: self._conclude_expiry(ticket, stacks))
+        else:  # the one before it came late, and that is not concluded yet
+            self._missed = ticket
 
     def _conclude_expiry(self, ticket: Ticket, stacks: str | None) -> None:
         self._expiry = None
@@ -221,9 +225,9 @@ class Incarnation:
             self._loop.call_later(_KILL_GRACE, self._give_up_on, ticket)
         else:  # the reply came late, and the worker is at work for somebody else
             self._owner.answered()
-            following = self.ledger.head
-            if following is not None and following.command.deadline <= self._loop.time():
-                self.expire(following)
+            missed, self._missed = self._missed, None
+            if missed is not None and missed is self.ledger.head:
+                self.expire(missed)
 
     def _give_up_on(self, ticket: Ticket) -> None:
         if not ticket.settled:
