@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fake_group import moments, now, workplace
-from stream_kernel.engine.base import Command
+from stream_kernel.engine.base import AtWork, Command, Loss
 from stream_kernel.engine.process.slot import End, WorkerSlot
 from stream_kernel.engine.process.ticket import Ticket
 from stream_kernel.reports import WorkerExitReport
@@ -83,6 +83,12 @@ class Place:
 def report(end: End) -> WorkerExitReport:
     assert end.exit is not None
     return end.exit
+
+
+def lost(ticket: Ticket) -> Loss:
+    outcome = ticket.future.result()
+    assert isinstance(outcome, Loss)
+    return outcome
 
 
 # -- birth
@@ -323,9 +329,10 @@ async def test_a_stop_without_end_of_patience_is_waited_for_and_can_be_given_one
     slot.stop(patience=inf)
     await asyncio.sleep(3600)
     assert slot.state == "stopping"
+    assert "end of stdin" not in place.child.log
     slot.stop(patience=0.0)
     await moments()
-    assert slot.state == "closing"
+    assert "end of stdin" in place.child.log
     await place.over()
 
 
@@ -478,9 +485,9 @@ async def test_a_death_tells_what_it_was_doing_and_what_it_had_not_begun(make_co
     place.child.die(signal="SIGSEGV")
     end = await place.over()
     assert list(end.unbegun) == tickets[1:]
-    outcome = tickets[0].future.result()
+    outcome = lost(tickets[0])
     assert (report(end).node, report(end).input_index, report(end).trace_ids) == ("n", 2, ("t0", "t1", "t2"))
-    assert (outcome.exit, outcome.at_work.index, outcome.at_work.node) == (end.exit, 2, "n")
+    assert (outcome.exit, outcome.at_work) == (end.exit, AtWork(2, "n"))
     assert slot.late_replies == 0
 
 
@@ -499,7 +506,7 @@ async def test_progress_of_an_earlier_command_says_nothing_of_the_one_at_work(ma
     place.child.die(signal="SIGKILL")
     end = await place.over()
     assert (report(end).node, report(end).requests) == (None, 1)
-    outcome = ticket.future.result()
+    outcome = lost(ticket)
     assert (outcome.at_work, outcome.report.delivery) == (None, "maybe_executed")
 
 
