@@ -22,7 +22,7 @@ from documents import ROOT, Block, blocks, documents, section, table_rows
 from stream_kernel import RuntimeConfig
 from stream_kernel.cli.app import app
 from stream_kernel.cli.exit_codes import ExitCode
-from stream_kernel.config.model import BootstrapConfig, ExecutionIpcConfig, ProcessGroupConfig, SourceConfig
+from stream_kernel.config.model import BootstrapConfig, ExecutionIpcConfig, ProcessGroupConfig, RestartConfig, SourceConfig
 from stream_kernel.engine.base import Capabilities
 from stream_kernel.engine.inline import InlineEngine
 from stream_kernel.engine.process.supervisor import ProcessEngine
@@ -31,7 +31,7 @@ from stream_kernel.observability.sinks import EventHub
 from stream_kernel.protocol import messages
 from stream_kernel.protocol.columns import InputColumns, OutputColumns
 from stream_kernel.protocol.session import TRANSITIONS
-from stream_kernel.reports import CommandReport, FailureReport
+from stream_kernel.reports import CommandReport, FailureReport, WorkerExitReport
 from stream_kernel.routing.items import ItemFailure
 from stream_kernel.routing.router import NodeRoute
 
@@ -96,6 +96,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "## [bootstrap]": BootstrapConfig,
     "## [execution_ipc]": ExecutionIpcConfig,
     "## [[process_groups]]": ProcessGroupConfig,
+    "## restart": RestartConfig,
     "## [source]": SourceConfig,
 }
 
@@ -176,7 +177,7 @@ def test_the_tree_of_errors_is_the_one_in_the_code() -> None:
     }
 
 
-@pytest.mark.parametrize("record", [FailureReport, CommandReport])
+@pytest.mark.parametrize("record", [FailureReport, CommandReport, WorkerExitReport])
 def test_every_field_of_a_report_is_documented(record: type[msgspec.Struct]) -> None:
     documented = [row[0] for row in table_rows(section(DOCS / "errors.md", f"### {record.__name__}"))]
     assert documented == list(record.__struct_fields__)

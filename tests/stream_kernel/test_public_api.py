@@ -28,6 +28,7 @@ CONTRACT = {
     "BoundaryInputError",
     "BoundaryError",
     "BoundaryTransportError",
+    "BoundaryOverloadedError",
     "BoundaryTimeoutError",
     "BoundaryExecutionError",
     "UsageError",

@@ -40,7 +40,7 @@ def test_the_steps_of_the_end_have_the_bounds_and_defaults_of_the_configuration(
     waits = [name for name in ProcessGroupConfig.model_fields if name.endswith("_timeout_seconds")]
     assert keys == [name for name in waits if not name.startswith(("ping_", "start_"))]
     assert [row[3] for row in rows[1:]] == [f"{getattr(GROUP, key):g} s" for key in keys[1:]]
-    longest = GROUP.drain_seconds + sum(getattr(GROUP, key) for key in keys[1:]) + GROUP.stop_timeout_seconds
+    longest = GROUP.drain_seconds + sum(getattr(GROUP, key) for key in keys[1:])
     assert f"{longest:g} s at most" in section(OPERATIONS, "## Stopping")
 
 

@@ -66,7 +66,6 @@ class Connection:
     def close_stdin(self) -> None:
         """Let the process read the end of its stdin. What it has not taken by now is dropped."""
         self._can_send = False
-        self._unsent.clear()
         self._process.unwatch_stdin()
         self._process.close_stdin()
 

@@ -115,7 +115,8 @@ class WorkerGroup:
         """End all workers, first with patience; those that are still at work have had it."""
         self._leave("the group is being stopped")
         for slot in self._all():
-            slot.stop(patience=0.0 if slot.outstanding else self.config.stop_timeout_seconds)
+            has_had_its_time = slot.outstanding or slot.state == "stopping"
+            slot.stop(patience=0.0 if has_had_its_time else self.config.stop_timeout_seconds)
         self._settle_stop()
 
     def kill(self, reason: str) -> None:

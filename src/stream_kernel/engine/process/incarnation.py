@@ -246,6 +246,7 @@ class Incarnation:
         elif isinstance(message, (Hello, Ready, BootstrapError)):
             if isinstance(message, Ready):
                 self.nodes = tuple(message.nodes)
+                self.process.resident_bytes()  # its peak up to now, should it end too suddenly to be asked
             self._owner.introduced(message)
         elif isinstance(message, Pong) and self._idle_watch is not None:
             self._idle_watch.pong(message.token)

@@ -1,6 +1,6 @@
 """The life of one worker as a table: a state and an event give the next state and what is to be done. No I/O, no clock.
 
-Seconds are on any one monotonic clock. `docs/operations.md` draws the table; its diagram is made from here.
+Seconds are on any one monotonic clock. The diagram in `docs/architecture.md` is made from here.
 """
 
 from __future__ import annotations

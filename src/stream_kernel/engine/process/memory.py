@@ -34,13 +34,15 @@ class MemoryWatch:
 
     # Kills that were put down to a worker. Those of its siblings must not be told the same of their own ends, be they years later.
     _explained: ClassVar[int] = 0
+    # The largest child of this program whose end has been seen, as `ru_maxrss`: what the system says of them all is no news of the next.
+    _largest_seen: ClassVar[int] = 0
 
     def __init__(self, root: str = "/") -> None:
         """`root` is where /proc and /sys are found."""
         self._root = root.rstrip("/")
         self._before = self._unexplained_kills()
         self._pid = 0
-        self._inherited = self._largest_before = 0
+        self._inherited = 0
         self._verdict: OutOfMemory | None = None
         self.peak_bytes: int | None = None
         """The most that it held, as far as it was seen."""
@@ -50,7 +52,7 @@ class MemoryWatch:
         self._pid = pid
         # `ru_maxrss` of a spawned process starts at the peak of its parent: what it tells is the process's own only when it is higher.
         self._inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        self._largest_before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        _see_largest()
 
     def sample(self) -> int | None:
         """How many bytes the process holds now; its peak up to now is kept. None when it is over, or cannot be seen."""
@@ -62,9 +64,12 @@ class MemoryWatch:
         return None if resident is None else resident * 1024
 
     def note_end(self) -> None:
-        """The process has just been reaped: if no child before it was as large, the system now tells its peak."""
-        largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        if largest > max(self._inherited, self._largest_before):
+        """The process has just been reaped: if no child before it was as large, the system now tells its peak.
+
+        When another child has ended in the same moment, it may be that one's.
+        """
+        before, largest = _see_largest()
+        if largest > max(self._inherited, before):
             self._raise_peak(largest * _RUSAGE_UNIT)
 
     def out_of_memory(self, status: ExitStatus) -> OutOfMemory:
@@ -88,6 +93,13 @@ class MemoryWatch:
 
     def _raise_peak(self, peak: int) -> None:
         self.peak_bytes = max(peak, self.peak_bytes or 0)
+
+
+def _see_largest() -> tuple[int, int]:
+    """The largest child that had ended at the last look, and the largest up to now."""
+    before = MemoryWatch._largest_seen
+    MemoryWatch._largest_seen = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return before, MemoryWatch._largest_seen
 
 
 def _rose(before: int | None, now: int | None) -> bool:
