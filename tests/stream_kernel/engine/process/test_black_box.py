@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,18 @@ def note(box: BlackBox, progress: int, begun: int) -> None:
 def test_it_has_the_size_that_a_worker_maps_and_only_those_inherit_it_who_are_to(box: BlackBox) -> None:
     assert os.fstat(box.fd).st_size == BLACK_BOX_SIZE
     assert not os.get_inheritable(box.fd)
+
+
+def test_where_no_file_can_be_made_there_is_none_and_nothing_is_leaked() -> None:
+    before = sorted(os.listdir("/proc/self/fd"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (BLACK_BOX_SIZE - 1, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            BlackBox()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sorted(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_new_one_says_nothing(box: BlackBox) -> None:
