@@ -31,13 +31,15 @@ def after_loss(part: Sequence[Step], loss: Loss, *, retries: int) -> Aftermath:
     """Decide for each step of a command, and take note in the steps of what may have run.
 
     The one that was at work goes alone from now on, so that it can harm no other; where nothing is known of that, each goes alone. The
-    others of its command have done nothing wrong: that they are run again does not count.
+    others of its command have done nothing wrong as far as can be seen, so that they are run again does not count. When they are lost once
+    more, each of them goes alone too: one that harms its worker later than while it is at work can hide among others only once.
     """
     at = None if loss.at_work is None else loss.at_work.index
     may_repeat = retries > 0 and loss.category == "transport" and loss.report.delivery == "maybe_executed"
     suspects: list[Step] = []
     others: list[Step] = []
     for index, step in enumerate(part):
+        step.losses += 1
         step.may_have_run = step.may_have_run or delivery_of(index, loss) != "not_executed"
         if at in (None, index):
             suspects.append(step)
@@ -49,7 +51,11 @@ def after_loss(part: Sequence[Step], loss: Loss, *, retries: int) -> Aftermath:
         return Aftermath([], list(part))
     failed = [step for step in suspects if step.attempts > retries or is_poison(step)]
     again = [[step] for step in suspects if step not in failed]
-    return Aftermath([others, *again] if others else again, failed)
+    if any(step.losses > 1 for step in others):
+        together = [[step] for step in others]
+    else:
+        together = [others] if others else []
+    return Aftermath([*together, *again], failed)
 
 
 def is_poison(step: Step) -> bool:

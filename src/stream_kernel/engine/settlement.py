@@ -31,6 +31,8 @@ class Step(msgspec.Struct):
     """Group and node whose output it is; None for an input of the call."""
     emitted: int = 0
     """How many of its outputs have been placed."""
+    losses: int = 0
+    """How often it was lost with a worker."""
     attempts: int = 0
     """How often it was lost with a worker, and may have been at work."""
     deaths: int = 0
