@@ -51,11 +51,9 @@ def after_loss(part: Sequence[Step], loss: Loss, *, retries: int) -> Aftermath:
         return Aftermath([], list(part))
     failed = [step for step in suspects if step.attempts > retries or is_poison(step)]
     again = [[step] for step in suspects if step not in failed]
-    if any(step.losses > 1 for step in others):
-        together = [[step] for step in others]
-    else:
-        together = [others] if others else []
-    return Aftermath([*together, *again], failed)
+    first_time = [step for step in others if step.losses == 1]
+    again = [*([first_time] if first_time else []), *[[step] for step in others if step.losses > 1], *again]
+    return Aftermath(again, failed)
 
 
 def is_poison(step: Step) -> bool:
