@@ -21,7 +21,7 @@ async def reserve_room(engine: Engine, commands: Sequence[Command], deadline: fl
         wanted[command.group] = (count + 1, size + command.size)
     refused: set[str] = set()
     try:
-        for group, (count, size) in wanted.items():
+        for group, (count, size) in sorted(wanted.items()):  # the same order for all: otherwise two calls could wait for each other
             if engine.reserve(group, count, size):
                 _mark(commands, group)
             elif engine.refuses_overflow(group):
