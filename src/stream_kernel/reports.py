@@ -128,7 +128,7 @@ def _failure_lines(report: FailureReport) -> list[str]:
     if report.exit is not None:
         lines += _exit_lines(report.exit)
     if report.stack is not None:
-        lines += ["  stack at the deadline", *(f"    {line}" for line in report.stack.splitlines())]
+        lines += ["  stack at the deadline", *(f"    {line}" for line in report.stack.splitlines() if not _is_own_frame(line))]
     return lines
 
 
@@ -161,6 +161,14 @@ def _exit_lines(report: WorkerExitReport) -> list[str]:
     if report.stderr_tail:
         lines += ["    last lines of its stderr", *(f"      {line}" for line in report.stderr_tail)]
     return lines
+
+
+def _is_own_frame(line: str) -> bool:
+    """Whether a line of a stack is one of the worker's own, which are the same in every stack."""
+    return any(place in line for place in _OWN_PLACES)
+
+
+_OWN_PLACES = ("/stream_kernel/worker/", "/stream_kernel/nodes/runner.py", "<frozen runpy>")
 
 
 def _peak(peak_rss_bytes: int | None) -> str:

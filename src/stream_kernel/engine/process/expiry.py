@@ -9,7 +9,7 @@ from stream_kernel.engine.process.worker_process import WorkerProcess
 
 __all__ = ["Expiry"]
 
-_LONGEST_SECONDS = 0.03
+_LONGEST_SECONDS = 0.025
 _LOOK_SECONDS = 0.003
 
 

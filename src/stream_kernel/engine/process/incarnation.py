@@ -40,7 +40,7 @@ from stream_kernel.routing.router import NodeRoute
 
 __all__ = ["Burial", "Identity", "Incarnation", "IncarnationOwner", "Workplace"]
 
-_KILL_GRACE = 0.015
+_KILL_GRACE = 0.01
 """How long a caller whose deadline has passed waits to hear that its worker is dead, in seconds."""
 
 

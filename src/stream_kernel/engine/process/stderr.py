@@ -70,9 +70,8 @@ class StderrDrain:
             asyncio.get_running_loop().remove_reader(self._fd)
 
     def _keep(self, line: bytes) -> None:
-        text = "".join(
-            char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-            for char in line[: 4 * _LINE_LIMIT].decode("utf-8", "backslashreplace")[:_LINE_LIMIT]
-        )
+        text = line[: 4 * _LINE_LIMIT].decode("utf-8", "backslashreplace")[:_LINE_LIMIT]
+        if not text.isprintable():
+            text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
         self._lines.append(text)
         self._logger.info("%s: %s", self._worker_id, text)
