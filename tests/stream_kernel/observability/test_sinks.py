@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 
 from stream_kernel.observability.events import EventKind, LifecycleEvent
 from stream_kernel.observability.sinks import EventHub, LoggingSink
+from stream_kernel.reports import WorkerExitReport
+
+EXIT = WorkerExitReport(worker_id="g-0", group="g", generation=1, pid=7, reason="killed by SIGKILL", signal="SIGKILL")
 
 
-def event(kind: EventKind = "worker_ready", **fields: str) -> LifecycleEvent:
-    return LifecycleEvent(kind=kind, group="g", worker_id="g-0", generation=1, pid=7, time=1.0, monotonic=2.0, **fields)  # type: ignore[arg-type]
+def event(kind: EventKind = "worker_ready", **fields: Any) -> LifecycleEvent:
+    return LifecycleEvent(kind=kind, group="g", worker_id="g-0", generation=1, pid=7, time=1.0, monotonic=2.0, **fields)
 
 
 class Recording:
@@ -66,3 +70,13 @@ def test_events_are_logged_with_their_record_and_a_failure_as_a_warning(caplog: 
     assert all(
         record.name == "stream_kernel.lifecycle" and isinstance(record.__dict__["event"], LifecycleEvent) for record in caplog.records
     )
+
+
+def test_a_lost_worker_is_logged_with_its_report_and_one_that_was_stopped_without(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "stream_kernel.lifecycle")
+    sink = LoggingSink()
+    sink.emit(event("worker_failed", reason=EXIT.reason, exit=EXIT))
+    sink.emit(event("worker_stopped", mode="forced", exit=EXIT))
+    failed, stopped = [record.getMessage() for record in caplog.records]
+    assert failed == f"worker_failed g-0 generation 1 pid 7: killed by SIGKILL\n{EXIT}"
+    assert stopped == "worker_stopped g-0 generation 1 pid 7 forced"
