@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource, SettingsError
 
-from stream_kernel.config.model import ProcessGroupConfig, RuntimeConfig
+from stream_kernel.config.model import ProcessGroupConfig, RestartConfig, RuntimeConfig
 from stream_kernel.errors import ConfigurationError
 
 __all__ = ["load", "read_toml"]
@@ -115,7 +115,7 @@ def _sentence(detail: ErrorDetails, origin: str) -> str:
     for step in detail["loc"]:
         path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else str(step)
     if detail["type"] == "value_error":
-        return f"{origin}: {detail['msg'].removeprefix('Value error, ')}"
+        return f"{origin}: {path}{'.' if path else ''}{detail['msg'].removeprefix('Value error, ')}"
     if detail["type"] == "extra_forbidden":
         key = str(detail["loc"][-1])
         return f"{origin}: {path}: unknown key{_hint(key, _siblings(detail['loc']))}"
@@ -132,7 +132,7 @@ def _siblings(loc: tuple[int | str, ...]) -> Iterable[str]:
     if len(loc) == 1:
         return RuntimeConfig.model_fields
     if loc[0] == "process_groups":
-        return ProcessGroupConfig.model_fields
+        return RestartConfig.model_fields if "restart" in loc else ProcessGroupConfig.model_fields
     section = RuntimeConfig.model_fields[str(loc[0])].default
     return type(section).model_fields if isinstance(section, BaseModel) else ()
 

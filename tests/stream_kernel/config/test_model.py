@@ -29,7 +29,13 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert (ipc.transport, ipc.boundary_timeout_seconds, ipc.max_frame_bytes, ipc.max_hops) == ("stdio_jsonl", 30, 8_388_608, 64)
     (only,) = config.process_groups
     assert (only.workers, only.discovery_modules, only.python, dict(only.env), only.env_passthrough) == (1, None, None, {}, ())
-    assert (only.start_timeout_seconds, only.stop_timeout_seconds) == (30, 5)
+    assert (only.start_timeout_seconds, only.drain_timeout_seconds, only.stop_timeout_seconds) == (30, None, 5)
+    assert (only.eof_timeout_seconds, only.terminate_timeout_seconds, only.reap_timeout_seconds) == (0.5, 1, 2)
+    assert (only.ping_interval_seconds, only.ping_timeout_seconds) == (10, 5)
+    assert (only.depth, only.max_queued, only.max_queued_bytes, only.overflow, only.retries) == (1, 1024, 64 << 20, "wait", 0)
+    assert (only.max_requests_per_worker, only.max_rss_mb) == (None, None)
+    restart = only.restart
+    assert (restart.strategy, restart.intensity, restart.period_seconds, restart.backoff_seconds) == ("permanent", 5, 30, (0.1, 30))
     assert dict(config.nodes) == {}
 
 
@@ -73,6 +79,37 @@ def test_groups_are_found_by_name_and_by_node() -> None:
         (group(workers="2"), "process_groups[0].workers: must be int, not str"),
         (group(env={"A": 1}), "process_groups[0].env.A: "),
         (group(python=""), "process_groups[0].python: "),
+        (group(depth=0), "process_groups[0].depth: "),
+        (group(depth=65), "process_groups[0].depth: "),
+        (group(depth=True), "process_groups[0].depth: must be int, not bool"),
+        (group(max_queued=0), "process_groups[0].max_queued: "),
+        (group(max_queued_bytes=0), "process_groups[0].max_queued_bytes: "),
+        (group(max_queued_byte=1), "process_groups[0].max_queued_byte: unknown key (did you mean 'max_queued_bytes'?)"),
+        (group(overflow="drop"), "process_groups[0].overflow: "),
+        (group(retries=-1), "process_groups[0].retries: "),
+        (group(retries=101), "process_groups[0].retries: "),
+        (group(max_requests_per_worker=0), "process_groups[0].max_requests_per_worker: "),
+        (group(max_rss_mb=0), "process_groups[0].max_rss_mb: "),
+        (group(max_rss_mb=float("inf")), "process_groups[0].max_rss_mb: "),
+        (group(ping_interval_seconds=0), "process_groups[0].ping_interval_seconds: "),
+        (group(ping_timeout_seconds=float("nan")), "process_groups[0].ping_timeout_seconds: "),
+        (group(drain_timeout_seconds=0), "process_groups[0].drain_timeout_seconds: "),
+        (group(eof_timeout_seconds="1"), "process_groups[0].eof_timeout_seconds: must be a number, not str"),
+        (group(terminate_timeout_seconds=-1), "process_groups[0].terminate_timeout_seconds: "),
+        (group(reap_timeout_seconds=0), "process_groups[0].reap_timeout_seconds: "),
+        (group(restart="permanent"), "process_groups[0].restart: "),
+        (group(restart={"strategy": "always"}), "process_groups[0].restart.strategy: "),
+        (group(restart={"intensty": 3}), "process_groups[0].restart.intensty: unknown key (did you mean 'intensity'?)"),
+        (group(restat={}), "process_groups[0].restat: unknown key (did you mean 'restart'?)"),
+        (group(restart={"intensity": -1}), "process_groups[0].restart.intensity: "),
+        (group(restart={"period_seconds": 0}), "process_groups[0].restart.period_seconds: "),
+        (group(restart={"backoff_seconds": 1}), "process_groups[0].restart.backoff_seconds: "),
+        (group(restart={"backoff_seconds": [1]}), "process_groups[0].restart.backoff_seconds"),
+        (group(restart={"backoff_seconds": [0, 1]}), "process_groups[0].restart.backoff_seconds[0]: "),
+        (
+            group(restart={"backoff_seconds": [2, 1]}),
+            "process_groups[0].restart.backoff_seconds: the first figure must not be greater than the second",
+        ),
         (
             {"process_groups": [GROUP, {"name": "io", "nodes": ["score"]}]},
             "process_groups[1].nodes: node 'score' is already in group 'cpu'",
@@ -97,6 +134,37 @@ def test_what_is_wrong_is_said_with_its_path(changes: dict[str, Any], problem: s
         load(**changes)
     assert str(caught.value).startswith(f"configuration: {problem}")
     assert "\n" not in str(caught.value)
+
+
+def test_the_keys_of_supervision_are_taken_as_they_are() -> None:
+    keys: dict[str, Any] = {
+        "depth": 64,
+        "max_queued": 1,
+        "max_queued_bytes": 1,
+        "overflow": "refuse",
+        "retries": 100,
+        "max_requests_per_worker": 1,
+        "max_rss_mb": 0.5,
+        "ping_interval_seconds": 0.1,
+        "ping_timeout_seconds": 60,
+        "eof_timeout_seconds": 1,
+        "terminate_timeout_seconds": 2,
+        "reap_timeout_seconds": 3,
+    }
+    (only,) = load(**group(**keys)).process_groups
+    assert {key: getattr(only, key) for key in keys} == keys
+
+
+def test_a_restart_policy_takes_a_list_for_its_two_figures() -> None:
+    given = {"strategy": "transient", "intensity": 0, "period_seconds": 0.5, "backoff_seconds": [2, 2]}
+    (only,) = load(**group(restart=given)).process_groups
+    assert only.restart.model_dump() == {**given, "backoff_seconds": (2, 2)}
+
+
+@pytest.mark.parametrize(("drain", "seconds"), [(None, 5.0), (0.5, 0.5), (60, 60.0)])
+def test_the_drain_may_take_as_long_as_the_stop_unless_it_is_named(drain: float | None, seconds: float) -> None:
+    keys = {} if drain is None else {"drain_timeout_seconds": drain}
+    assert load(**group(**keys)).process_groups[0].drain_seconds == seconds
 
 
 def test_settings_that_contain_themselves_are_refused() -> None:
