@@ -117,14 +117,15 @@ class BoundaryCall:
         attempt = 0
         while parts:
             outcomes = await self._settle_all(commands, batches.keys())
-            again: list[list[Step]] = []
+            lost: list[tuple[list[Step], Loss]] = []
             for part, outcome in zip(parts, outcomes, strict=True):
                 self.reports.append(outcome.report)
                 if isinstance(outcome, Loss):
-                    again += self._lost(part, outcome)
+                    lost.append((part, outcome))
                 else:
                     emitted += self._answered(part, outcome)
-            parts = again
+            again = [each for part, loss in lost for each in self._lost(part, loss)]
+            parts = [] if self._raises and self._failures else again
             if parts:
                 attempt += 1
                 await asyncio.sleep(min(pause_before_retry(attempt), self._remaining))

@@ -294,7 +294,6 @@ async def test_under_raise_a_call_that_is_about_to_be_run_again_does_not_withdra
     assert shown(await call) == [0, 1]
 
 
-@pytest.mark.xfail(strict=True, reason="a loss is settled before the failure of another command of the same hop is seen")
 async def test_under_raise_nothing_is_run_again_for_a_call_that_has_failed() -> None:
     engine = FakeEngine(A, B, retries={"A": 3})
     call = call_of(engine, Input(0, "A", "a"), Input(1, "B", "b"))
@@ -304,6 +303,18 @@ async def test_under_raise_nothing_is_run_again_for_a_call_that_has_failed() -> 
     with pytest.raises(BoundaryError):
         await asyncio.wait_for(call, 2)
     await engine.commands(2)
+
+
+async def test_under_raise_nothing_is_run_again_beside_poison() -> None:
+    engine = FakeEngine(A, retries={"A": 3})
+    call = call_of(engine, *(Input(payload, "A", "a") for payload in range(3)))
+    (await engine.commands(1))[0].lose("transport", "maybe_executed", at_work=at(1))
+    for ticket in (await retried(engine, 3))[1:]:
+        ticket.lose("transport", "maybe_executed", at_work=at(0))
+    with pytest.raises(BoundaryTransportError) as failed:
+        await asyncio.wait_for(call, 2)
+    assert failed.value.report.is_poison and failed.value.report.input_index == 1
+    await engine.commands(3)
 
 
 async def test_outputs_keep_their_order_when_some_of_a_batch_were_run_again() -> None:
