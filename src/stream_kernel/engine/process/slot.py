@@ -66,6 +66,8 @@ class WorkerSlot:
         self.index = index
         self.worker_id = f"{place.group.name}#{index}"
         self.generation = generation
+        self.last_generation = generation
+        """The last one in this place, those of replacements that did not come up included."""
         self.was_ever_ready = False
         self._late_replies = 0
         self._final = False
@@ -215,7 +217,7 @@ class WorkerSlot:
             deed(self._now)
 
     def _spawn(self) -> None:
-        self.generation += 1
+        self.generation = self.last_generation = self.last_generation + 1
         self._final = False
         self._killed_for = self._boot_error = None
         self._launched.clear()

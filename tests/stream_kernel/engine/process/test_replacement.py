@@ -156,6 +156,26 @@ async def test_a_replacement_that_does_not_come_up_leaves_the_old_one_and_is_tri
     await stage.end()
 
 
+@on_virtual_clock
+async def test_no_two_processes_in_a_place_have_the_same_generation() -> None:
+    stage = Stage(max_requests_per_worker=1, answers=True)
+    await stage.start()
+    for exit_code in (1, 2):
+        stage.launch.traits.boots = False
+        await serve(stage, 1)
+        stage.children[-1].die(exit_code=exit_code)
+        await asyncio.sleep(31)
+    assert (generations(stage), stage.states) == ([1], ["ready"])
+    stage.launch.traits.boots = True
+    stage.children[0].die(signal="SIGKILL")
+    await moments()
+    await serve(stage, 1)
+    await moments()
+    assert [event.generation for event in stage.sink.find("worker_spawned")] == [1, 2, 3, 4, 5]
+    assert generations(stage) == [5]
+    await stage.end()
+
+
 # -- what happens meanwhile
 
 
