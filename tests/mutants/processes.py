@@ -53,7 +53,7 @@ PROCESSES = (
         "engine/process/incarnation.py",
         "        self._connection.pump()\n        self.process.kill_tree()\n",
         "        self.process.kill_tree()\n",
-        ("engine/process/test_group_over_fake_children.py", "engine/process/test_slot.py"),
+        ("engine/process/test_slot.py",),
     ),
     Mutant(
         "reap-without-a-bound",
@@ -195,7 +195,7 @@ BREADCRUMB = (
         "engine/retrying.py",
         '    return "executed" if index < loss.at_work.index else "not_executed"\n',
         "    return loss.report.delivery\n",
-        ("engine/test_retrying.py", "faults/test_deaths.py"),
+        ("engine/test_retrying.py",),
     ),
     Mutant(
         "stacks-are-not-asked-for",
@@ -203,7 +203,7 @@ BREADCRUMB = (
         "engine/process/expiry.py",
         "        process.ask_for_stacks()\n",
         "",
-        ("engine/process/test_expiry.py", "engine/process/test_group_over_fake_children.py"),
+        ("engine/process/test_expiry.py", "engine/process/test_group.py"),
     ),
     Mutant(
         "stacks-are-not-written",

@@ -132,7 +132,7 @@ PROTOCOL = (
         "engine/process/connection.py",
         '            self.end(f"protocol violation: {violation}")\n',
         "",
-        ("engine/process/test_connection.py", "engine/process/test_group_over_fake_children.py"),
+        ("engine/process/test_connection.py", "engine/process/test_group.py"),
     ),
     Mutant(
         "violator-is-trusted",
@@ -140,7 +140,7 @@ PROTOCOL = (
         "engine/process/ledger.py",
         " if is_trusted else []",
         "",
-        ("engine/process/test_ledger.py", "engine/process/test_group_over_fake_children.py"),
+        ("engine/process/test_ledger.py", "engine/process/test_group.py"),
     ),
     Mutant(
         "reply-for-any-input",
