@@ -13,7 +13,7 @@ WIRE = (
         "worker/stdio.py",
         "    os.dup2(null, 0)\n",
         "",
-        ("faults/test_stdio.py::test_a_node_that_reads_stdin_sees_its_end",),
+        ("worker/test_wire_claim.py", "faults/test_stdio.py::test_a_node_that_reads_stdin_sees_its_end"),
     ),
     Mutant(
         "stdout-stays-the-wire",
@@ -21,7 +21,7 @@ WIRE = (
         "worker/stdio.py",
         "    os.dup2(2, 1)\n",
         "",
-        ("faults/test_stdio.py::test_what_a_node_writes_to_stdout_is_in_the_log_and_not_on_the_wire",),
+        ("worker/test_wire_claim.py", "faults/test_stdio.py::test_what_a_node_writes_to_stdout_is_in_the_log_and_not_on_the_wire"),
     ),
     Mutant(
         "wire-is-inherited",
@@ -29,7 +29,7 @@ WIRE = (
         "worker/stdio.py",
         "write_fd = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)",
         "write_fd = fcntl.fcntl(1, fcntl.F_DUPFD, 3)",
-        ("worker/test_stdio.py", "faults/test_isolation.py"),
+        ("worker/test_wire_claim.py",),
     ),
     Mutant(
         "fork-keeps-the-wire",
@@ -37,7 +37,7 @@ WIRE = (
         "worker/stdio.py",
         "        os.register_at_fork(after_in_child=self._close_in_child)\n",
         "",
-        ("worker/test_stdio.py",),
+        ("worker/test_wire_claim.py",),
     ),
     Mutant(
         "fork-speaks",
@@ -53,11 +53,7 @@ WIRE = (
         "worker/stdio.py",
         "line_buffering=True",
         "line_buffering=False",
-        (
-            "worker/test_stdio.py",
-            "faults/test_stdio.py",
-            "faults/test_deaths.py::test_the_report_tells_how_the_worker_ended_and_its_last_words",
-        ),
+        ("worker/test_wire_claim.py",),
     ),
     Mutant(
         "ctrl-c-reaches-workers",
@@ -183,7 +179,7 @@ STDERR = (
         "engine/process/stderr.py",
         "if len(rest) > 4 * _LINE_LIMIT:",
         "if len(rest) < 0:",
-        ("engine/process/test_stderr.py",),
+        ("engine/process/test_stderr_without_end.py",),
     ),
     Mutant(
         "stderr-is-obeyed",
