@@ -185,6 +185,42 @@ async def test_a_group_that_fails_lets_in_who_waits_for_room_to_hear_why() -> No
     await stage.end()
 
 
+@on_virtual_clock
+async def test_a_command_that_cannot_be_taken_gives_its_room_back() -> None:
+    stage = crowded()
+    await stage.start()
+    stage.submit()
+    assert stage.group.reserve(2, 2)
+    for _ in range(2):
+        assert outcome(stage.submit(seconds=0, is_admitted=True)) == "timeout not_executed"
+    assert stage.group.reserve(2, 2) and not stage.group.reserve(1, 1)
+    await stage.end()
+
+
+@on_virtual_clock
+async def test_who_waits_for_room_that_another_call_has_reserved_hears_at_once_that_the_group_is_stopped() -> None:
+    stage = crowded()
+    await stage.start()
+    assert stage.group.reserve(2, 2)
+    call = asyncio.create_task(enters(stage))
+    await moments()
+    assert not call.done()
+    stage.group.stop()
+    await moments()
+    assert call.done() and outcome(call.result()) == "transport not_executed"
+    await stage.end()
+
+
+@on_virtual_clock
+async def test_a_group_that_takes_no_commands_holds_nobody_up_at_the_door() -> None:
+    stage = crowded()
+    await stage.start()
+    stage.group.stop()
+    assert stage.group.reserve(50, 50)
+    assert outcome(stage.submit(is_admitted=True)) == "transport not_executed"
+    await stage.end()
+
+
 # -- deadlines
 
 
@@ -365,7 +401,75 @@ async def test_the_next_one_has_its_own_deadline() -> None:
     await stage.end()
 
 
+@on_virtual_clock
+async def test_a_worker_past_a_deadline_is_given_nothing_more() -> None:
+    stage = Stage(depth=2)
+    await stage.start()
+    stage.submit(seconds=5)
+    child = stage.children[0]
+    await asyncio.sleep(5.01)
+    assert child.is_alive
+    following = stage.submit()
+    await moments()
+    assert (outcome(following), len(child.commands)) == ("open", 1)
+    await asyncio.sleep(1)
+    assert [command.correlation_id for command in stage.children[1].unanswered] == ["c2"]
+    await stage.end()
+
+
+@pytest.mark.fault("FAULT-14")
+@on_virtual_clock
+async def test_one_behind_a_reply_that_came_in_the_moment_of_the_kill_goes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(depth=2)
+    await stage.start()
+    late, behind = stage.submit(seconds=5), stage.submit(seconds=60)
+    child = stage.children[0]
+    await child.next_command()
+    kill = child.kill_tree
+
+    def answer_and_die() -> None:
+        if child.unanswered and child.is_alive and child.unanswered[0].correlation_id == "c1":
+            child.answer()
+            child.note_progress(command=1)  # it had not begun the next one
+        kill()
+
+    monkeypatch.setattr(child, "kill_tree", answer_and_die)
+    await asyncio.sleep(6)
+    assert (outcome(late), outcome(behind), child.is_alive) == ("timeout maybe_executed", "open", False)
+    stage.children[1].answer()
+    await behind.future
+    assert outcome(behind) == "answered executed"
+    await stage.end()
+
+
+@on_virtual_clock
+async def test_a_limit_counts_from_when_a_worker_is_at_work_on_the_command() -> None:
+    stage = Stage()
+    await stage.start()
+    first, second = stage.submit(limit_seconds=5), stage.submit(limit_seconds=5)
+    await asyncio.sleep(4)
+    stage.children[0].answer()
+    await second.future
+    assert 9 <= now() - START <= 9.05
+    assert (outcome(first), outcome(second)) == ("answered executed", "timeout maybe_executed")
+    await stage.end()
+
+
 # -- cancelling
+
+
+@pytest.mark.fault("FAULT-16")
+@on_virtual_clock
+async def test_a_caller_that_goes_in_the_moment_a_worker_is_free_is_not_served() -> None:
+    stage = Stage()
+    stage.group.start()
+    await moments()
+    gone, following = stage.submit(), stage.submit()
+    gone.future.cancel()
+    stage.group.start_work(stage.group.nodes)
+    await moments()
+    assert [command.correlation_id for command in stage.children[0].commands] == [following.command.correlation_id]
+    await stage.end()
 
 
 @pytest.mark.fault("FAULT-16")

@@ -337,6 +337,29 @@ async def test_a_stop_without_end_of_patience_is_waited_for_and_can_be_given_one
 
 
 @on_virtual_clock
+async def test_a_stop_that_is_asked_for_again_on_the_way_gives_no_more_time() -> None:
+    place = Place(ChildTraits(ignores=STUBBORN), stop_timeout_seconds=5, eof_timeout_seconds=0.5, terminate_timeout_seconds=1)
+    slot = await place.ready_slot()
+    slot.stop()
+    for seconds in (5.25, 0.5, 0.25):
+        await asyncio.sleep(seconds)
+        slot.stop(patience=inf)
+    await slot.gone()
+    assert now() - START == 6.5
+    await place.over()
+
+
+@on_virtual_clock
+async def test_who_was_asked_to_end_has_not_been_lost_whatever_ends_it() -> None:
+    place = Place(ChildTraits(ignores=STUBBORN))
+    slot = await place.ready_slot()
+    slot.stop()
+    slot.kill("a command passed its deadline", final=False)
+    assert (await place.over()).kind == "stopped"
+    assert place.events[-1] == "worker_stopped forced"
+
+
+@on_virtual_clock
 async def test_a_worker_that_cannot_be_ended_at_all_is_left_behind_after_a_bound() -> None:
     place = Place(ChildTraits(ignores=STUBBORN | {"kill"}), reap_timeout_seconds=2)
     slot = await place.ready_slot()
@@ -513,7 +536,7 @@ async def test_progress_of_an_earlier_command_says_nothing_of_the_one_at_work(ma
 @pytest.mark.fault("FAULT-03")
 @on_virtual_clock
 async def test_a_reply_that_was_written_before_the_death_is_delivered(make_command: Any) -> None:
-    place = Place(ChildTraits(exit_comes_first=True))
+    place = Place(ChildTraits(exit_comes_first=True, chunk_bytes=16))
     await place.ready_slot()
     ticket = place.give(make_command(deadline=now() + 60))
     await moments()
@@ -535,6 +558,19 @@ async def test_a_reply_that_was_torn_by_the_death_is_none(make_command: Any) -> 
     place.child.die(signal="SIGKILL")
     await place.over()
     assert ticket.future.result().report.delivery == "maybe_executed"
+
+
+@on_virtual_clock
+async def test_a_command_says_how_long_it_may_take_and_how_long_after_the_one_before_it_was_sent(make_command: Any) -> None:
+    place = Place(depth=3)
+    slot = await place.ready_slot()
+    for number, (seconds, limit) in enumerate(((60, inf), (60, 2), (1, 2))):
+        place.give(make_command(f"c-{number}", deadline=now() + seconds, limit_seconds=limit))
+        await asyncio.sleep(0.25)
+    assert [command.remaining_ms for command in place.child.commands] == [60_000, 2_000, 1_000]
+    assert [command.after_ms for command in place.child.commands] == [None, 250, 250]
+    slot.kill("enough", final=True)
+    await place.over()
 
 
 # -- signs of life
