@@ -15,21 +15,21 @@ from typing import Any
 from stream_kernel import NodeContext, node
 
 
-def _announce(message: dict[str, Any]) -> None:
+def announce(message: dict[str, Any]) -> None:
     """Say through the FIFO `started`, where one is named, that this runs now, with the pid."""
     if "started" in message:
         with Path(message["started"]).open("w") as started:
             started.write(str(os.getpid()))
 
 
-def _await_release(message: dict[str, Any]) -> None:
+def await_release(message: dict[str, Any]) -> None:
     """Wait until somebody opens the FIFO `release` for writing, where one is named."""
     if "release" in message:
         with Path(message["release"]).open() as release:
             release.read()
 
 
-def _note(message: dict[str, Any]) -> None:
+def note(message: dict[str, Any]) -> None:
     """Leave one line in the file `journal`: proof that this ran, and how often."""
     if "journal" in message:
         with Path(message["journal"]).open("a") as journal:
@@ -43,7 +43,7 @@ class OwnError(Exception):
 @node(name="end")
 def end(message: dict[str, Any], ctx: NodeContext) -> None:
     """End the process in the way that `how` names, after a last word on stderr."""
-    _note(message)
+    note(message)
     sys.stderr.write("these are my last words\n")
     how = message["how"]
     if how == "exit":
@@ -85,9 +85,9 @@ async def async_throw(message: str, ctx: NodeContext) -> None:
 @node(name="busy")
 def busy(message: dict[str, Any], ctx: NodeContext) -> None:
     """Announce itself, then never come back, in the way that `how` names."""
-    _note(message)
+    note(message)
     how = message["how"]
-    _announce(message)
+    announce(message)
     if how == "python":
         while True:
             pass
@@ -95,7 +95,8 @@ def busy(message: dict[str, Any], ctx: NodeContext) -> None:
         while True:
             time.sleep(60)
     elif how == "gil":
-        ctypes.PyDLL(None).sleep(600)  # PyDLL keeps the GIL
+        while True:  # a signal that is handled ends a sleep
+            ctypes.PyDLL(None).sleep(600)  # PyDLL keeps the GIL
     elif how == "sigterm":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         while True:
@@ -105,9 +106,9 @@ def busy(message: dict[str, Any], ctx: NodeContext) -> None:
 @node(name="journaled")
 def journaled(message: dict[str, Any], ctx: NodeContext) -> dict[str, Any]:
     """Announce, wait for the release, note that it ran."""
-    _announce(message)
-    _await_release(message)
-    _note(message)
+    announce(message)
+    await_release(message)
+    note(message)
     return {"pid": os.getpid(), "n": message.get("n")}
 
 
@@ -144,7 +145,7 @@ def listen(message: str, ctx: NodeContext) -> str:
 @node(name="fork")
 def fork(message: dict[str, Any], ctx: NodeContext) -> dict[str, Any] | None:
     """Fork. The child does what `child` says: it returns into the kernel, or lives on for itself."""
-    _note(message)
+    note(message)
     if "plain" in message:
         return {"pid": os.getpid()}
     pid = os.fork()
@@ -160,7 +161,7 @@ def fork(message: dict[str, Any], ctx: NodeContext) -> dict[str, Any] | None:
 @node(name="after_fork", consumes=[])
 def after_fork(message: dict[str, Any], ctx: NodeContext) -> None:
     """Note that it ran."""
-    _note(message)
+    note(message)
 
 
 @node(name="fork_and_emit")
@@ -180,7 +181,7 @@ def adopt(message: dict[str, Any], ctx: NodeContext) -> dict[str, Any]:
     connected = "import socket,sys,time\ns=socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\ntime.sleep(600)"
     grandchild = subprocess.Popen([sys.executable, "-S", "-c", connected, message["socket"]], close_fds=False)
     if "code" in message:
-        _await_release(message)
+        await_release(message)
         os._exit(message["code"])
     return {"pid": grandchild.pid}
 
@@ -267,7 +268,7 @@ class Keeper:
     def __call__(self, message: Any, ctx: NodeContext) -> int:
         """Add a number, or do as `busy` and `end` do."""
         if isinstance(message, dict):
-            _announce(message)
+            announce(message)
             if message["how"] == "hang":
                 while True:
                     time.sleep(60)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from other_worker import write_other_worker
 from processes import Liveness
 from stream_kernel import RuntimeConfig
 
@@ -18,7 +19,7 @@ def faulty(make_config: Callable[..., RuntimeConfig]) -> Callable[..., RuntimeCo
     """`make_config` for nodes that misbehave."""
 
     def make(groups: dict[str, Any], **top: Any) -> RuntimeConfig:
-        return make_config(groups, modules=["kernel_nodes", "fault_nodes"], **top)
+        return make_config(groups, modules=["kernel_nodes", "fault_nodes", "fragile_nodes"], **top)
 
     return make
 
@@ -36,3 +37,15 @@ def liveness(tmp_path: Path) -> Iterator[Liveness]:
     socket = Liveness(tmp_path / "liveness")
     yield socket
     socket.close()
+
+
+@pytest.fixture
+def fake_worker(tmp_path: Path, faulty: Callable[..., RuntimeConfig]) -> Callable[..., RuntimeConfig]:
+    """A configuration whose workers run `body` instead of ours."""
+
+    def make(body: str, **group: Any) -> RuntimeConfig:
+        program = tmp_path / "fake_worker"
+        write_other_worker(program, body)
+        return faulty({"g": {"nodes": ["echo"], "python": str(program), **group}})
+
+    return make

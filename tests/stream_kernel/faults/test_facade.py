@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -170,6 +171,49 @@ def test_a_sink_that_raises_breaks_nothing_and_is_logged_once(faulty: MakeConfig
         assert supervisor.call("echo", 1) == {"value": 1}
     assert seen == ["worker_spawned", "worker_ready", "worker_stopping", "worker_stopped"]
     assert [record.name for record in caplog.records if record.exc_info] == ["stream_kernel"]
+
+
+@pytest.mark.fault("FAULT-37")
+def test_a_sink_that_raises_keeps_no_death_from_its_caller_and_no_replacement_from_its_place(
+    faulty: MakeConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = []
+
+    class BrokenSink:
+        def emit(self, event: LifecycleEvent) -> None:
+            seen.append(event.kind)
+            raise OSError("the exporter is away")
+
+    with MultiprocessBootstrapSupervisor(faulty({"g": ["end", "echo"]}), sink=BrokenSink()) as supervisor:
+        with pytest.raises(BoundaryTransportError):
+            supervisor.call("end", {"how": "exit", "code": 1})
+        assert supervisor.call("echo", 1, timeout_seconds=20) == {"value": 1}
+    assert seen[2:5] == ["worker_failed", "worker_spawned", "worker_ready"]
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
+@pytest.mark.xfail(reason="what a log handler raises ends the task that looks after the worker, which is not replaced then")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.fault("FAULT-37")
+def test_a_log_handler_that_raises_breaks_nothing(faulty: MakeConfig) -> None:
+    class BrokenHandler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            handled.append(record.name)
+            raise OSError("the disk is full")
+
+    handled: list[str] = []
+    handler = BrokenHandler()
+    logger = logging.getLogger("stream_kernel")
+    logger.addHandler(handler)
+    try:
+        with MultiprocessBootstrapSupervisor(faulty({"g": ["end", "stderr_flood"]})) as supervisor:
+            assert supervisor.call("stderr_flood", {"text": "a line\n", "times": 3}) == "written"
+            with pytest.raises(BoundaryTransportError):
+                supervisor.call("end", {"how": "exit", "code": 1})
+            assert supervisor.call("stderr_flood", {"text": "a line\n", "times": 3}, timeout_seconds=5) == "written"
+    finally:
+        logger.removeHandler(handler)
+    assert "stream_kernel.lifecycle" in handled
 
 
 def test_a_sink_that_asks_the_supervisor_does_not_lock_it(faulty: MakeConfig) -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import stat
-import sys
 from collections.abc import Callable
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,66 +22,6 @@ from stream_kernel import (
 
 MakeConfig = Callable[..., RuntimeConfig]
 InThread = Callable[..., Future[Any]]
-
-PRELUDE = """#!{python}
-import json, os, sys, time
-
-def say(**fields):
-    tell(json.dumps(fields).encode() + b"\\n")
-
-def tell(data):
-    while data:
-        data = data[os.write(1, data):]
-
-def hear():
-    line = sys.stdin.buffer.readline()
-    if not line:
-        os._exit(0)
-    return json.loads(line)
-
-def answer(id, value=1, index=(0,), **more):
-    outputs = {{"index": list(index), "payload": [value], "node": "echo"}}
-    say(kind="execute_boundary_result", correlation_id=id, terminal_outputs=outputs, **more)
-
-def hello(protocols=(1,)):
-    say(kind="hello", protocols=list(protocols), pid=os.getpid(), sdk_version="0", language="test")
-
-def ready():
-    say(kind="ready", nodes=[{{"name": "echo", "group": "g", "consumes": [], "emits": []}}])
-
-def boot():
-    hello()
-    assert hear()["kind"] == "bootstrap"
-    ready()
-    assert hear()["kind"] == "start_work"
-
-def command():
-    while True:
-        message = hear()
-        if message["kind"] == "stop":
-            say(kind="stopped")
-            os._exit(0)
-        if message["kind"] == "execute_boundary":
-            return message["correlation_id"]
-
-def forever():
-    while True:
-        time.sleep(60)
-
-"""
-
-
-@pytest.fixture
-def fake_worker(tmp_path: Path, faulty: MakeConfig) -> Callable[..., RuntimeConfig]:
-    """A configuration whose workers run `body` instead of ours."""
-
-    def make(body: str, **group: Any) -> RuntimeConfig:
-        program = tmp_path / "fake_worker"
-        program.write_text(PRELUDE.format(python=sys.executable) + body)
-        program.chmod(program.stat().st_mode | stat.S_IXUSR)
-        return faulty({"g": {"nodes": ["echo"], "python": str(program), **group}})
-
-    return make
 
 
 def test_a_fake_worker_that_keeps_to_the_protocol_is_as_good_as_ours(fake_worker: MakeConfig) -> None:
