@@ -53,7 +53,7 @@ PROCESSES = (
         "engine/process/incarnation.py",
         "        self._connection.pump()\n        self.process.kill_tree()\n",
         "        self.process.kill_tree()\n",
-        ("engine/process/test_slot.py",),
+        ("engine/process/test_group_over_fake_children.py::test_a_whole_reply_before_a_death_counts_and_a_torn_one_does_not",),
     ),
     Mutant(
         "reap-without-a-bound",
@@ -144,7 +144,7 @@ LIFELINE = (
         "engine/process/child.py",
         "        return\n    _signal_group(pid, signal.SIGKILL)\n    box.close()\n",
         "        return\n    box.close()\n",
-        ("engine/process/test_child.py",),
+        ("engine/process/test_dropped_child.py",),
     ),
 )
 
