@@ -34,6 +34,8 @@ class WorkerGroup:
         self.nodes: tuple[NodeRoute, ...] = ()
         """What the first worker that was ever ready declared; every later one must say the same."""
         self.boot_error: WorkerBootstrapError | None = None
+        self.ends = 0
+        """How often it was asked to end: a start that waits meanwhile gives up."""
         self._place = place
         self._failure = ""
         self._on_change = on_change
@@ -152,7 +154,7 @@ class WorkerGroup:
         up: it and those after it stay as they were.
         """
         for slot in list(self._slots):
-            if slot in self._slots:  # and has not been replaced for another reason meanwhile
+            if self.state == "ready" and slot in self._slots:  # and has not been replaced for another reason meanwhile
                 await self._replacements.begin(slot, "its group is restarted")
                 await slot.gone()
 
@@ -235,7 +237,9 @@ class WorkerGroup:
         is_wanted = self.state in ("starting", "ready")
         self._redo(end, is_wanted=is_wanted)
         old = self._replacements.ended(slot, end)
-        if not is_wanted or end.kind == "stopped":
+        if self.state == "failed":
+            slot.give_up()
+        elif not is_wanted or end.kind == "stopped":
             self._settle_stop()
         elif slot in self._slots:
             self._lost(slot, end)
@@ -329,6 +333,7 @@ class WorkerGroup:
 
     def _leave(self, reason: str) -> None:
         """Take nothing any more, and fail what waits."""
+        self.ends += 1
         if self.state in ("starting", "ready"):
             self.state = "stopping"
             self._on_change(self)
@@ -344,7 +349,11 @@ class WorkerGroup:
         self._failure = reason
         _logger.error("group '%s' has failed: %s", self.name, reason)
         self._drop_queue(f"the group has failed: {reason}")
-        self.end_slots("its group has failed")
+        for slot in self._all():
+            if slot.has_process:
+                slot.kill("its group has failed", final=True)
+            else:
+                slot.give_up()
         self._on_change(self)
 
     def _settle_stop(self) -> None:

@@ -56,7 +56,7 @@ class IdleWatch:
     def _judge(self, due: float) -> None:
         is_idle = self._is_idle()
         if self._heard == self._token or not is_idle:
-            self._timer = self._loop.call_later(self._interval, self._ask)
+            self._timer = self._loop.call_later(max(0.0, self._interval - self._timeout), self._ask)
         elif self._loop.time() - due > _LATE_SECONDS:
             self._await_answer()
         else:

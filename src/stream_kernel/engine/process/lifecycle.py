@@ -82,10 +82,6 @@ class WorkerLife:
         self.deadline: float | None = None
         """When `overdue` is due, on the clock of `now`; None: never."""
 
-    def can(self, event: WorkerEvent) -> bool:
-        """Whether the table has this event in this state."""
-        return event in TRANSITIONS[self.state]
-
     def take(self, event: WorkerEvent, now: float, *, wait: float | None = None) -> tuple[Instruction, ...]:
         """Go on; `wait` bounds the new state instead of its own wait. Returns what is to be done, in order.
 
@@ -101,10 +97,6 @@ class WorkerLife:
             self.deadline = None  # it is told once
         self.state = following.state
         return following.instructions
-
-    def is_overdue(self, now: float) -> bool:
-        """Whether the state has lasted too long."""
-        return self.deadline is not None and now >= self.deadline
 
 
 def diagram() -> str:

@@ -48,7 +48,10 @@ class ProcessEngine(Engine):
         chosen = [self._groups[name] for name in groups]
         for group in chosen:
             if group.state in ("stopping", "stopped", "failed"):
+                ends = group.ends
                 await group.gone()
+                if group.ends != ends:
+                    raise WorkerBootstrapError(f"group '{group.name}' was stopped while it was starting", group=group.name)
             group.start()
         for group in chosen:
             await group.launched()

@@ -43,7 +43,7 @@ class Worker:
 async def test_an_idle_worker_that_answers_is_asked_again_and_again() -> None:
     worker = Worker()
     await asyncio.sleep(59)
-    assert (worker.asked, worker.silences) == ([10.0, 25.0, 40.0, 55.0], [])
+    assert (worker.asked, worker.silences) == ([10.0, 20.0, 30.0, 40.0, 50.0], [])
     assert worker.tokens == [1, 2, 3, 4]
     worker.watch.close()
 
@@ -87,7 +87,7 @@ async def test_an_answer_to_an_earlier_question_is_no_answer_to_this_one() -> No
     await asyncio.sleep(6)
     worker.watch.pong(1)
     await asyncio.sleep(10)
-    assert (worker.asked, worker.silences) == ([10.0, 25.0], [30.0])
+    assert (worker.asked, worker.silences) == ([10.0, 20.0, 30.0], [35.0])
 
 
 @pytest.mark.fault("FAULT-40")

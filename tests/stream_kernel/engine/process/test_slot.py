@@ -592,7 +592,7 @@ async def test_an_idle_worker_that_answers_lives_on_and_a_busy_one_is_not_asked(
     slot = await place.ready_slot()
     await asyncio.sleep(100)
     asked = place.child.log.count("ping")
-    assert (slot.state, asked) == ("ready", 6)
+    assert (slot.state, asked) == ("ready", 9)
     place.give(make_command(deadline=now() + 3600))
     place.child.stop_reading()
     await asyncio.sleep(1000)
