@@ -44,7 +44,7 @@ async def test_an_idle_worker_that_answers_is_asked_again_and_again() -> None:
     worker = Worker()
     await asyncio.sleep(59)
     assert (worker.asked, worker.silences) == ([10.0, 20.0, 30.0, 40.0, 50.0], [])
-    assert worker.tokens == [1, 2, 3, 4]
+    assert worker.tokens == [1, 2, 3, 4, 5]
     worker.watch.close()
 
 
