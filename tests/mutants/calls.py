@@ -48,7 +48,7 @@ ENTRY = (
         "engine/boundary.py",
         "while self._pending and not (self._raises and self._failures):",
         "while self._pending:",
-        ("engine/test_boundary.py",),
+        ("engine/test_boundary.py::test_under_raise_nothing_is_dispatched_when_one_input_is_refused",),
     ),
     Mutant(
         "inputs-are-read-one-by-one",
@@ -385,6 +385,6 @@ LOSSES = (
         "engine/process/group.py",
         '        if end.kind != "unbootable" and self._is_stateful:\n',
         '        if end.kind == "stopped" and self._is_stateful:\n',
-        (_GROUP,),
+        ("engine/process/test_group.py::test_a_stateful_group_that_loses_its_worker_has_lost_its_state_and_says_so",),
     ),
 )

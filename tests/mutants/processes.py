@@ -13,7 +13,7 @@ PROCESSES = (
         "engine/process/child.py",
         "start_new_session=True",
         "start_new_session=False",
-        ("engine/process/test_child.py",),
+        ("engine/process/test_child.py::test_it_leads_a_session_of_its_own_and_is_killed_with_what_it_has_started",),
     ),
     Mutant(
         "signals-to-the-worker-alone",
@@ -21,7 +21,7 @@ PROCESSES = (
         "engine/process/child.py",
         "        os.killpg(pid, number)\n",
         "        os.kill(pid, number)\n",
-        ("engine/process/test_child.py",),
+        ("engine/process/test_child.py::test_it_leads_a_session_of_its_own_and_is_killed_with_what_it_has_started",),
     ),
     Mutant(
         "end-is-seen-by-the-pipe-only",
@@ -29,7 +29,7 @@ PROCESSES = (
         "engine/process/child.py",
         "            loop.add_reader(self._pidfd, self._see_end, on_exit)\n",
         "            pass\n",
-        ("engine/process/test_child.py",),
+        ("engine/process/test_child.py::test_what_it_leaves_behind_neither_hides_its_end_nor_outlives_its_tree",),
     ),
     Mutant(
         "no-end-without-a-pidfd",
@@ -56,6 +56,14 @@ PROCESSES = (
         ("engine/process/test_group_over_fake_children.py::test_a_whole_reply_before_a_death_counts_and_a_torn_one_does_not",),
     ),
     Mutant(
+        "burial-without-a-kill",
+        "what is left of a dead worker's tree is killed before the process is waited for",
+        "engine/process/incarnation.py",
+        "        self._connection.pump()\n        self.process.kill_tree()\n",
+        "        self._connection.pump()\n",
+        ("engine/process/test_group_over_fake_children.py::test_a_death_costs_the_command_at_work_and_the_next_worker_is_there_at_once",),
+    ),
+    Mutant(
         "reap-without-a-bound",
         "a process that does not end is left behind after a bounded time",
         "engine/process/child.py",
@@ -69,7 +77,7 @@ PROCESSES = (
         "engine/process/child.py",
         "    reader.callback(os.close, read_fd)\n",
         "",
-        ("engine/process/test_child.py",),
+        ("engine/process/test_child.py::test_without_descriptors_it_cannot_be_spawned_and_leaks_nothing",),
     ),
     Mutant(
         "closed-pipe-is-borne",

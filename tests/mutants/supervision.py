@@ -106,7 +106,7 @@ RESTARTS = (
         "engine/process/group.py",
         "        _logger.error(\"group '%s' has failed: %s\", self.name, reason)\n",
         "",
-        (_GROUP,),
+        ("engine/process/test_group_gives_up.py",),
     ),
     Mutant(
         "replacement-may-declare-anything",

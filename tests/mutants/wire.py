@@ -128,7 +128,7 @@ PROTOCOL = (
         "engine/process/connection.py",
         '            self.end(f"protocol violation: {violation}")\n',
         "",
-        ("engine/process/test_connection.py", "engine/process/test_group.py"),
+        ("engine/process/test_group.py::test_nothing_goes_again_after_a_violation_of_the_protocol",),
     ),
     Mutant(
         "violator-is-trusted",
@@ -152,7 +152,7 @@ PROTOCOL = (
         "routing/router.py",
         "        if tag in self.consumes:\n",
         "        if tag:\n",
-        ("nodes/test_runner.py", "routing/test_router.py"),
+        ("nodes/test_runner.py::test_an_input_with_a_tag_outside_the_registry_is_refused",),
     ),
 )
 
@@ -246,7 +246,7 @@ SECRETS = (
         "nodes/registry.py",
         'return f"{name} in {frames[-1].filename}, line {frames[-1].lineno}" if frames else name',
         'return f"{name}: {error}"',
-        ("nodes/test_registry.py",),
+        ("nodes/test_registry.py::test_a_constructor_that_raises_is_named_without_its_text",),
     ),
     Mutant(
         "violation-quotes-the-bytes",
@@ -254,6 +254,6 @@ SECRETS = (
         "protocol/session.py",
         '        return "a frame is not a message of this protocol"',
         "        return str(error)",
-        ("protocol/test_session.py",),
+        ("protocol/test_session.py::test_what_is_no_message_is_one_violation_that_quotes_nothing",),
     ),
 )
