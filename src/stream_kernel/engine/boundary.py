@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Iterable
 from math import inf
 from typing import Literal
 
+import msgspec
+
 from stream_kernel.engine.admission import release_room, reserve_room
 from stream_kernel.engine.base import Answer, Command, Engine, Loss, Outcome, Ticket
 from stream_kernel.engine.preparation import Prepared
@@ -200,7 +202,11 @@ class BoundaryCall:
         )
 
     def _answered(self, part: list[Step], answer: Answer) -> list[tuple[Step, Emission]]:
-        for failed in answer.failures:
+        failures = answer.failures
+        if answer.report.outcome == "failed" and not self._raises:
+            # It failed as a whole: none of its items has an output, and each is to hear why.
+            failures = [msgspec.structs.replace(failures[0], index=index) for index in range(len(part))]
+        for failed in failures:
             failure = self._item_failure(part[failed.index], failed, answer.report)
             # The traceback may quote what the node's exception quotes: it is for those who turn debugging on.
             _logger.info("%s: %s", failure.sentence, failure.report.reason)
@@ -210,7 +216,9 @@ class BoundaryCall:
 
     def _item_failure(self, step: Step, failed: ItemFailure, report: CommandReport) -> Failure:
         category, group, node, reason = failed.category, step.group, failed.node, failed.reason
-        delivery: Delivery = "executed" if failed.executed else "not_executed"
+        delivery: Delivery = "executed"
+        if not failed.executed:
+            delivery = "maybe_executed" if step.may_have_run else "not_executed"
         message = None
         if category == "input" and step.emitter is not None:
             # What a node gave does not fit the next one: that is the failure of the node that gave it.

@@ -93,8 +93,10 @@ class ProcessEngine(Engine):
     async def stop(self, groups: Sequence[str], deadline: float) -> None:
         chosen = [self._groups[name] for name in groups]
         loop = asyncio.get_running_loop()
+        ends = {group.name: group.ends for group in chosen}
         for left, group in zip(range(len(chosen), 0, -1), reversed(chosen), strict=True):
-            group.stop()
+            if group.ends == ends[group.name]:  # otherwise it was ended by force meanwhile, and may have been started again
+                group.stop()
             # In reverse order of their start; one that does not end leaves the others their share of the time.
             await _all_gone([group], loop.time() + max(0.0, deadline - loop.time()) / left)
         await _all_gone(chosen, deadline)

@@ -104,7 +104,7 @@ class AsyncBoundarySupervisor:
         """Start these groups (all by default); returns when their workers are spawned. Raises `WorkerBootstrapError`."""
         refuse_while_importing()
         self._check_process()
-        if self._state == "closed":
+        if self._state == "closed" or self._closing is not None:
             raise UsageError("this supervisor is closed: make a new one")
         if self._state == "draining":
             raise UsageError("this supervisor is still stopping: force_terminate_groups() ends what outlives the grace")
@@ -138,6 +138,7 @@ class AsyncBoundarySupervisor:
         if self._state not in ("running", "draining"):
             return
         self._leave("draining")
+        leaving = self._leaving
         loop = asyncio.get_running_loop()
         groups = self.config.process_groups
         drain = stop = graceful_timeout_seconds
@@ -146,6 +147,8 @@ class AsyncBoundarySupervisor:
         deadline = loop.time() + stop
         if drain_inflight:
             await self._until_idle(loop.time() + drain)
+            if self._leaving is not leaving:  # it was ended by force meanwhile, and has been started again
+                return
             if graceful_timeout_seconds is None:  # each step has a bound of its own
                 deadline = loop.time() + stop
             await self.engine.stop(self._names(None), deadline)
@@ -154,15 +157,20 @@ class AsyncBoundarySupervisor:
             # The groups are stopped first: the further hops of calls that are at work must not begin.
             await self.engine.stop(self._names(None), deadline)
             await self._until_idle(deadline)
-        self._leave("stopped")
+        if self._leaving is leaving:
+            self._leave("stopped")
 
     async def force_terminate_groups(self, group_names: Sequence[str] | None = None) -> None:
         """Kill the workers of these groups (all by default) with their process trees; their calls fail as transport."""
         if self._state == "new":
             return
         names = self._names(group_names)
+        if len(names) < len(self.config.process_groups) or self._state == "closed":
+            await self.engine.kill(names)
+            return
+        self._leave("draining")  # it cannot be started before all have gone
         await self.engine.kill(names)
-        if len(names) == len(self.config.process_groups) and self._state != "closed":
+        if self._state == "draining":
             self._leave("stopped")
 
     async def restart_group(self, name: str) -> None:

@@ -1,0 +1,137 @@
+"""Starts, stops and restarts that overtake each other, and failures that concern more than one input: what a random walk has found."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from engine_on_fakes import fake_config, supervisor_on
+from stream_kernel import BoundaryDispatchInput, TerminalEvent, UsageError, WorkerBootstrapError
+from stream_kernel.routing.router import NodeRoute
+from stream_kernel.testing import FakeLaunch, RecordingSink
+from stream_kernel.testing.fake_process import ChildTraits, Ignored
+from virtual_clock import on_virtual_clock
+
+DEAF: frozenset[Ignored] = frozenset({"stop", "end of stdin", "terminate"})
+
+
+@on_virtual_clock
+async def test_nothing_is_started_while_a_supervisor_is_being_closed() -> None:
+    launch = FakeLaunch(ChildTraits(ignores=DEAF))
+    supervisor = supervisor_on(launch, fake_config(), RecordingSink())
+    await supervisor.start_groups()
+    assert await supervisor.wait_ready()
+    closing = asyncio.create_task(supervisor.close())
+    await launch.children[0].told("stop")
+    await supervisor.force_terminate_groups()
+    with pytest.raises(UsageError, match="closed"):
+        await supervisor.start_groups()
+    await closing
+    assert len(launch.children) == 1 and launch.alive == []
+
+
+@on_virtual_clock
+async def test_nothing_is_started_while_all_workers_are_being_terminated() -> None:
+    launch = FakeLaunch(ChildTraits(ignores=frozenset({"kill"})))
+    supervisor = supervisor_on(launch, fake_config(), RecordingSink())
+    await supervisor.start_groups()
+    terminating = asyncio.create_task(supervisor.force_terminate_groups())
+    await launch.children[0].told("kill")
+    with pytest.raises(UsageError, match="still stopping"):
+        await supervisor.start_groups()
+    launch.children[0].die(signal="SIGKILL")
+    await terminating
+    assert supervisor.snapshot().state == "stopped"
+    await supervisor.close()
+
+
+@on_virtual_clock
+async def test_a_stop_that_was_overtaken_by_force_leaves_what_was_started_afterwards_alone() -> None:
+    launch = FakeLaunch()
+    supervisor = supervisor_on(launch, fake_config(), RecordingSink())
+    await supervisor.start_groups()
+    assert await supervisor.wait_ready()
+    calling = asyncio.create_task(supervisor.call("n", 1, timeout_seconds=60))
+    await launch.children[0].next_command()
+    stopping = asyncio.create_task(supervisor.stop_groups(graceful_timeout_seconds=30))
+    await asyncio.sleep(1)
+    # The call is still on its way out when the groups are started again.
+    await supervisor.force_terminate_groups()
+    await supervisor.start_groups()
+    with pytest.raises(ConnectionError):
+        await calling
+    with pytest.raises(TimeoutError, match="g#0"):
+        await stopping
+    assert await supervisor.wait_ready()
+    assert supervisor.snapshot().state == "running" and len(launch.alive) == 1
+    await supervisor.close()
+    assert launch.alive == []
+
+
+@on_virtual_clock
+async def test_a_start_that_waits_for_workers_to_go_ends_with_a_close() -> None:
+    launch = FakeLaunch(ChildTraits(ignores=frozenset({"kill"})))
+    supervisor = supervisor_on(launch, fake_config({"g": {"reap_timeout_seconds": 5}}), RecordingSink())
+    await supervisor.start_groups()
+    assert await supervisor.wait_ready()
+    launch.failures.append(OSError(24, "Too many open files"))
+    restarting = asyncio.create_task(supervisor.engine.kill(["g"]))
+    await launch.children[0].told("kill")
+    starting = asyncio.create_task(supervisor.start_groups())
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(supervisor.close())
+    with pytest.raises(WorkerBootstrapError, match="stopped while it was starting"):
+        await starting
+    await asyncio.gather(restarting, closing)
+    assert len(launch.children) == 1
+
+
+@on_virtual_clock
+async def test_a_restart_that_is_overtaken_by_a_stop_starts_no_other_worker() -> None:
+    launch, sink = FakeLaunch(), RecordingSink()
+    supervisor = supervisor_on(launch, fake_config({"g": {"workers": 2}}), sink)
+    await supervisor.start_groups()
+    assert await supervisor.wait_ready()
+    first = launch.of("g#0")[0]
+    first.traits.ignores = DEAF
+    restarting = asyncio.create_task(supervisor.restart_group("g"))
+    await first.told("stop")
+    stopping = asyncio.create_task(supervisor.stop_groups(graceful_timeout_seconds=20, drain_inflight=False))
+    await launch.of("g#1")[0].told("stop")
+    first.die(exit_code=0)
+    with pytest.raises(WorkerBootstrapError, match="was stopped while it was restarting"):
+        await restarting
+    await stopping
+    assert len(launch.children) == 3 and launch.alive == []
+    await supervisor.close()
+
+
+@on_virtual_clock
+async def test_a_command_that_fails_as_a_whole_fails_each_input_of_a_call_that_collects() -> None:
+    launch = FakeLaunch()
+    async with supervisor_on(launch, fake_config(), RecordingSink()) as supervisor:
+        inputs = [BoundaryDispatchInput(number, "g", "n", trace_id=f"t{number}") for number in range(3)]
+        calling = asyncio.create_task(supervisor.execute_boundary(run_id="r", scenario_id="s", inputs=inputs, on_error="collect"))
+        await launch.children[0].next_command()
+        launch.children[0].fail("the command could not be finished")
+        outputs = (await calling).terminal_outputs
+        assert [envelope.trace_id for envelope in outputs] == ["t0", "t1", "t2"]
+        assert all(isinstance(envelope.payload, TerminalEvent) and envelope.payload.status == "error" for envelope in outputs)
+
+
+@on_virtual_clock
+async def test_an_input_that_may_have_run_is_not_said_not_to_have_run_when_its_second_worker_refuses_it() -> None:
+    launch = FakeLaunch(ChildTraits(routes=(NodeRoute("n", "g", idempotent=True),)))
+    async with supervisor_on(launch, fake_config({"g": {"retries": 1}}), RecordingSink()) as supervisor:
+        inputs = [BoundaryDispatchInput(1, "g", "n")]
+        calling = asyncio.create_task(supervisor.execute_boundary(run_id="r", scenario_id="s", inputs=inputs, on_error="collect"))
+        await launch.children[0].next_command()
+        launch.children[0].note_progress()
+        launch.children[0].die(signal="SIGKILL")
+        second = await launch.child(2)
+        await second.next_command()
+        second.fail("it does not fit", executed=False)
+        [envelope] = (await calling).terminal_outputs
+        assert isinstance(envelope.payload, TerminalEvent) and envelope.payload.failure is not None
+        assert envelope.payload.failure.delivery == "maybe_executed"
