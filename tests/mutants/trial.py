@@ -17,7 +17,7 @@ import msgspec
 __all__ = ["Trial", "copy_project", "run_tests"]
 
 _COPIED = ("src", "tests", "docs", "examples", "README.md", "pyproject.toml", "tox.ini")
-_SECONDS_OF_A_TEST = 40
+_SECONDS_OF_A_TEST = 30
 _FIRST_FAILURE = re.compile(r"^(?:FAILED|ERROR) (tests/\S*::.*?)(?: - .*)?$", re.MULTILINE)
 
 
