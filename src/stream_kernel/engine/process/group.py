@@ -42,7 +42,7 @@ class WorkerGroup:
         self._routes: tuple[NodeRoute, ...] | None = None
         self._queue = CommandQueue(place.group.max_queued, place.group.max_queued_bytes)
         self._slots = [WorkerSlot(self, place, index) for index in range(place.group.workers)]
-        self._replacements = Replacements(self._slots, lambda old: WorkerSlot(self, place, old.index, generation=old.last_generation))
+        self._replacements = Replacements(self._slots, lambda old: WorkerSlot(self, place, old.index, old.generations))
         self._next = 0
         self._policy = RestartPolicy(place.group.restart)
 

@@ -94,7 +94,6 @@ class Replacements:
             return None
         self._coming.remove(replacement)
         self._pause_until = asyncio.get_running_loop().time() + _PAUSE_AFTER_FAILURE
-        replacement.old.last_generation = slot.generation
         error = end.boot_error or WorkerBootstrapError(f"the replacement of {slot.worker_id} ended: {end.reason}")
         _logger.warning("%s stays: its replacement did not come up: %s", slot.worker_id, error)
         if not replacement.outcome.done():

@@ -7,8 +7,9 @@ it. What happens meanwhile (handshake, stop, kill) comes in as calls.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, Protocol
 
 import msgspec
@@ -58,16 +59,16 @@ class SlotOwner(Protocol):
 class WorkerSlot:
     """One worker of a group, over all its generations."""
 
-    def __init__(self, owner: SlotOwner, place: Workplace, index: int, *, generation: int = 0) -> None:
-        """`generation` is that of the worker which this one is to follow."""
+    def __init__(self, owner: SlotOwner, place: Workplace, index: int, generations: Iterator[int] | None = None) -> None:
+        """`generations` are those of the worker which this one is to follow."""
         self._owner = owner
         self._place = place
         self._group = place.group
         self.index = index
         self.worker_id = f"{place.group.name}#{index}"
-        self.generation = generation
-        self.last_generation = generation
-        """The last one in this place, those of replacements that did not come up included."""
+        self.generation = 0
+        self.generations = itertools.count(1) if generations is None else generations
+        """Those that are still to come in this place. Its replacements have the same ones, so that no two processes share a number."""
         self.was_ever_ready = False
         self._late_replies = 0
         self._final = False
@@ -217,7 +218,7 @@ class WorkerSlot:
             deed(self._now)
 
     def _spawn(self) -> None:
-        self.generation = self.last_generation = self.last_generation + 1
+        self.generation = next(self.generations)
         self._final = False
         self._killed_for = self._boot_error = None
         self._launched.clear()
