@@ -53,7 +53,7 @@ PROCESSES = (
         "engine/process/incarnation.py",
         "        self._connection.pump()\n        self.process.kill_tree()\n",
         "        self.process.kill_tree()\n",
-        ("engine/process/test_group_over_fake_children.py::test_a_whole_reply_before_a_death_counts_and_a_torn_one_does_not",),
+        ("engine/process/test_last_reply.py",),
     ),
     Mutant(
         "burial-without-a-kill",

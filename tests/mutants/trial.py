@@ -43,7 +43,7 @@ def run_tests(root: Path, tests: list[str], *, seconds: float, stops_at_failure:
     """Run tests of the project at `root`, in a process with a folder of its own for what is temporary; ends what they leave running."""
     temporary = root / "tmp"
     temporary.mkdir()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "PYTEST_"))}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "PYTEST_", "PYTHON"))}
     environment |= {"PYTHONPATH": str(root / "src"), "TMPDIR": str(temporary)}
     command = [
         *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--timeout={_SECONDS_OF_A_TEST}"),

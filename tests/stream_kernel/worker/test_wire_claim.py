@@ -13,7 +13,9 @@ CLAIM = "import os, signal, subprocess, sys\nfrom stream_kernel.worker.stdio imp
 
 def run_after_claim(program: str) -> subprocess.CompletedProcess[bytes]:
     """What a process does after it has claimed its wire, whose far ends are `input` and `stdout` here."""
-    return subprocess.run([sys.executable, "-c", CLAIM + program], input=b"a frame\n", capture_output=True, timeout=20, check=False)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}  # as it is for a worker
+    command = [sys.executable, "-c", CLAIM + program]
+    return subprocess.run(command, input=b"a frame\n", env=environment, capture_output=True, timeout=20, check=False)
 
 
 def test_its_input_is_empty_and_its_output_is_no_frame() -> None:
