@@ -67,6 +67,7 @@ class FakeChild(FakeProcess):
         self._began_at = 0.0
         self._session = Session(Role.WORKER, traits.max_frame_bytes)
         self._is_stopping = False
+        self._has_spoken = False
 
     # -- what the test has it say
 
@@ -77,6 +78,7 @@ class FakeChild(FakeProcess):
     def say(self, message: FromWorker) -> None:
         """Send any message that the protocol allows now. Raises `ProtocolViolation`."""
         self.send_bytes(self._session.send(message))
+        self._has_spoken = True
 
     def hello(self, *protocols: int) -> None:
         """Introduce itself; it speaks these versions of the protocol, by default the right one."""
@@ -215,7 +217,7 @@ class FakeChild(FakeProcess):
 
     def _end_if_idle(self) -> None:
         if self._is_stopping and self.is_alive and not self.unanswered:
-            if self._stdout.has_writer and "stop" in self.log:
+            if self._stdout.has_writer and self._has_spoken and "stop" in self.log:
                 self.say(Stopped())
             self.die(exit_code=0)
 
