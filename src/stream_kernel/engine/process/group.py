@@ -165,8 +165,10 @@ class WorkerGroup:
 
     async def gone(self) -> None:
         """Wait until no worker is left."""
-        for slot in self._all():
-            await slot.gone()
+        # Those that live now: one that is started again meanwhile is not waited for.
+        lives = [slot.life for slot in self._all() if slot.life is not None]
+        if lives:
+            await asyncio.wait(lives)
 
     def check_not_failed(self) -> None:
         """Raise `WorkerBootstrapError` when this group has failed: it will not be ready."""
@@ -295,6 +297,8 @@ class WorkerGroup:
             if slot is None:
                 return
             ticket = self._queue.pop()
+            if not ticket.settled and ticket.command.deadline <= asyncio.get_running_loop().time():
+                self._expired(ticket)  # its timer is due in this very pass of the loop
             # A settled one is still here when its callback, which takes it out of the queue, has not run yet.
             if not ticket.settled and not self._hand_over(ticket, slot):
                 self._queue.put_back([ticket])

@@ -95,8 +95,8 @@ class Ledger:
                 failed=isinstance(reply, ExecuteBoundaryError),
             )
         following = self.head
-        if following is not None:
-            following.begin(_SKIP_GRACE)
+        if following is not None and not following.begin(_SKIP_GRACE):
+            self.expire(following)  # its timer, due in this very pass of the loop, has been put off: its caller is not to wait for that
         return True
 
     def abandon(self, reason: str) -> None:

@@ -186,8 +186,13 @@ class WorkerSlot:
 
     async def gone(self) -> None:
         """Wait until there is no process. Being cancelled while waiting does not touch the worker."""
-        if self._task is not None and not self._task.done():  # not one that was started meanwhile
-            await asyncio.wait([self._task])
+        if self.life is not None:
+            await asyncio.wait([self.life])
+
+    @property
+    def life(self) -> asyncio.Task[None] | None:
+        """What is done when the incarnation of now is gone; None: there is none."""
+        return None if self._task is None or self._task.done() else self._task
 
     def snapshot(self) -> WorkerSnapshot:
         now = self._now

@@ -87,8 +87,8 @@ class Ticket:
         self.number = number
         self._worker = (worker_id, pid, generation)
 
-    def begin(self, grace_seconds: float) -> None:
-        """It is the command at work: its time runs. One whose deadline has passed meanwhile has `grace_seconds` to be skipped."""
+    def begin(self, grace_seconds: float) -> bool:
+        """It is the command at work: its time runs. False: its deadline has passed meanwhile, and it has `grace_seconds` to be skipped."""
         self._begun = now = self._loop.time()
         deadline = self.command.deadline
         self.command.taken_at(now)
@@ -96,6 +96,7 @@ class Ticket:
             self._move_timer(now + grace_seconds)
         elif self.command.deadline < deadline and self._timer is not None:
             self._move_timer(self.command.deadline)
+        return deadline > now
 
     def put_back(self) -> None:
         """The worker that had it died, and no node code has run for it."""

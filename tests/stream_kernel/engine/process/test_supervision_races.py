@@ -5,9 +5,16 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec import Raw
 
 from engine_on_fakes import fake_config, supervisor_on
 from stream_kernel import BoundaryDispatchInput, TerminalEvent, UsageError, WorkerBootstrapError
+from stream_kernel.engine.base import Command, Loss
+from stream_kernel.engine.process.ledger import Ledger
+from stream_kernel.engine.process.ticket import Ticket
+from stream_kernel.protocol.messages import ExecuteBoundaryResult
+from stream_kernel.routing.items import InputItem
+from stream_kernel.routing.packed import Packed
 from stream_kernel.routing.router import NodeRoute
 from stream_kernel.testing import FakeLaunch, RecordingSink
 from stream_kernel.testing.fake_process import ChildTraits, Ignored
@@ -135,3 +142,35 @@ async def test_an_input_that_may_have_run_is_not_said_not_to_have_run_when_its_s
         [envelope] = (await calling).terminal_outputs
         assert isinstance(envelope.payload, TerminalEvent) and envelope.payload.failure is not None
         assert envelope.payload.failure.delivery == "maybe_executed"
+
+
+@on_virtual_clock
+async def test_an_end_by_force_does_not_wait_for_workers_that_are_started_meanwhile() -> None:
+    launch = FakeLaunch(ChildTraits(ignores=frozenset({"kill"})))
+    supervisor = supervisor_on(launch, fake_config({"g": {"workers": 2}, "h": {}}), RecordingSink())
+    await supervisor.start_groups()
+    assert await supervisor.wait_ready()
+    terminating = asyncio.create_task(supervisor.force_terminate_groups(["g"]))
+    starting = asyncio.create_task(supervisor.start_groups())
+    async with asyncio.timeout(10):
+        await asyncio.gather(terminating, starting)
+    assert len(launch.of("g#0")) == len(launch.of("g#1")) == 2
+    for child in launch.alive:
+        child.die(signal="SIGKILL")
+    await supervisor.close()
+
+
+@on_virtual_clock
+async def test_a_caller_behind_the_head_does_not_wait_for_the_moment_in_which_its_command_is_skipped() -> None:
+    loop, ledger = asyncio.get_running_loop(), Ledger()
+    tickets = []
+    for name, seconds in (("head", 60.0), ("behind", 5.0)):
+        item = InputItem(Packed(Raw(b"1"), None, 1), "n")
+        tickets.append(Ticket(Command(name, "g", "r", "s", "collect", loop.time() + seconds, [item]), loop))
+        ledger.enter(tickets[-1])
+    await asyncio.sleep(5)  # its timer, which nobody has set here, would be due in this very pass
+    ledger.receive(ExecuteBoundaryResult(correlation_id="head"))
+    outcome = tickets[1].future.result()
+    assert isinstance(outcome, Loss) and outcome.category == "timeout"
+    assert ledger.head is tickets[1]
+    tickets[1].disarm()
