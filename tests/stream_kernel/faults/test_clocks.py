@@ -14,6 +14,8 @@ from engine_on_fakes import EngineOnFakes
 from fixture_types import MakeConfig
 from stream_kernel import AsyncBoundarySupervisor, BoundaryTimeoutError
 from stream_kernel.engine.base import Answer, Loss
+from stream_kernel.protocol.messages import Pong
+from stream_kernel.testing import RecordingSink
 from stream_kernel.testing.fake_process import ChildTraits
 from virtual_clock import START, on_virtual_clock
 
@@ -43,6 +45,19 @@ async def test_a_reply_that_is_there_when_its_deadline_is_seen_wins(also_dies: b
                 await fakes.sink.wait_for("worker_ready", generation=n + 2)
         assert len(fakes.launch.children) == 1 + 5 * also_dies
         assert fakes.group().late_replies == 0
+
+
+@pytest.mark.fault("FAULT-14")
+@on_virtual_clock
+async def test_a_reply_that_comes_in_the_very_pass_in_which_its_deadline_is_seen_wins() -> None:
+    async with EngineOnFakes() as fakes:
+        ticket = fakes.submit("c", seconds=7)
+        await fakes.latest.next_command()
+        # The loop has looked at its descriptors when the reply comes, and the timer of the deadline is due in the same pass.
+        asyncio.get_running_loop().call_soon(fakes.latest.answer)
+        block(7)
+        assert isinstance(await ticket.future, Answer)
+        assert "stacks" not in fakes.latest.log
 
 
 @pytest.mark.fault("FAULT-14")
@@ -159,6 +174,19 @@ async def test_a_loop_that_was_blocked_gives_a_silent_worker_its_time_again_and_
 
 @pytest.mark.fault("FAULT-40")
 @on_virtual_clock
+async def test_a_sign_of_life_that_comes_in_the_very_pass_in_which_it_is_missed_counts() -> None:
+    async with EngineOnFakes({"g": {"ping_interval_seconds": 10, "ping_timeout_seconds": 5}}) as fakes:
+        child = fakes.latest
+        child.traits.ignores = frozenset({"ping"})
+        await child.told("ping", timeout_seconds=60)
+        asyncio.get_running_loop().call_soon(child.say, Pong(token=1))
+        block(5.1)
+        await asyncio.sleep(1)
+        assert child.is_alive and fakes.launch.children == [child]
+
+
+@pytest.mark.fault("FAULT-40")
+@on_virtual_clock
 async def test_a_machine_that_slept_through_deadlines_and_replies_delivers_what_came() -> None:
     async with EngineOnFakes({"g": {"workers": 3}}) as fakes:
         tickets = [fakes.submit(f"c{n}", seconds=10 + n) for n in range(3)]
@@ -192,7 +220,8 @@ async def test_a_clock_on_the_wall_that_jumps_moves_no_deadline(faulty: MakeConf
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + next(days))
     group: dict[str, Any] = {"nodes": ["on_the_clock"], "discovery_modules": ["jumping_clock"], "ping_interval_seconds": 0.02}
-    async with AsyncBoundarySupervisor(faulty({"g": group, "hung": ["hang"]})) as supervisor:
+    sink = RecordingSink()
+    async with AsyncBoundarySupervisor(faulty({"g": group, "hung": ["hang"]}), sink=sink) as supervisor:
         for _ in range(5):
             answer = await supervisor.call("on_the_clock", None, timeout_seconds=30)
             assert 25 < answer["remaining"] <= 30
@@ -202,5 +231,6 @@ async def test_a_clock_on_the_wall_that_jumps_moves_no_deadline(faulty: MakeConf
             await supervisor.call("hang", {}, timeout_seconds=0.3)
         assert 0.3 <= time.monotonic() - begun < 5
         assert [0 <= command.queued_seconds < 5 for command in caught.value.report.commands] == [True]
-        assert caught.value.report.exit is not None and 0 <= caught.value.report.exit.uptime_seconds < 60
+        end = (await sink.wait_for("worker_failed", group="hung")).exit
+        assert end is not None and 0 <= end.uptime_seconds < 60
         assert supervisor.snapshot().groups[0].workers[0].restarts == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -213,6 +214,7 @@ def test_a_log_handler_that_raises_breaks_nothing(faulty: MakeConfig) -> None:
             assert supervisor.call("stderr_flood", {"text": "a line\n", "times": 3}, timeout_seconds=5) == "written"
     finally:
         logger.removeHandler(handler)
+        gc.collect()  # what is left of a failure is told here, not in another test
     assert "stream_kernel.lifecycle" in handled
 
 

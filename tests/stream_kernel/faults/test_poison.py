@@ -18,6 +18,7 @@ from stream_kernel import (
     WorkerBootstrapError,
 )
 from stream_kernel.testing import chaos
+from worker_ends import end_of_lost_worker
 
 POISONED = 2
 
@@ -59,6 +60,7 @@ def test_with_retries_poison_costs_two_workers_and_its_own_input(faulty: MakeCon
         assert (poisoned.status, failure.category, failure.delivery) == ("error", "transport", "maybe_executed")
         assert (failure.group, failure.node) == ("g", "fragile")
         assert deaths(supervisor) == 2
+        assert end_of_lost_worker(supervisor).trace_ids == (f"t{POISONED}",), "the second time it was alone"
         assert runs(journal)[POISONED] == 2
         assert supervisor.snapshot().groups[0].state == "ready"
 
@@ -114,8 +116,8 @@ def test_an_error_under_raise_names_the_input_and_the_node_that_hung(faulty: Mak
             execute(supervisor, batch(tmp_path / "journal", "hang"), timeout_seconds=1)
         report = caught.value.report
         assert (report.node, report.input_index, report.is_poison) == ("fragile", POISONED, False)
-        assert report.exit is not None and (report.exit.node, report.exit.input_index) == ("fragile", POISONED)
-        assert report.exit.trace_ids == ("t0", "t1", "t2", "t3", "t4")
+        end = end_of_lost_worker(supervisor)
+        assert (end.node, end.input_index, end.trace_ids) == ("fragile", POISONED, ("t0", "t1", "t2", "t3", "t4"))
 
 
 @pytest.mark.fault("FAULT-33")
