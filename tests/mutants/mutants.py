@@ -119,7 +119,9 @@ def _page(trials: dict[str, Trial]) -> str:
     page = [_HEAD.format(python=platform.python_version(), system=platform.system(), killed=killed, all=len(trials))]
     for area, mutants in AREAS.items():
         page += [f"## {area}\n", "| what holds | mutant | killed by |", "|---|---|---|"]
-        page += [f"| {mutant.rule} | {mutant.name} | `{_outcome(trials[mutant.name])}` |".replace("||", "\\|\\|") for mutant in mutants]
+        for mutant in mutants:
+            killer = _outcome(trials[mutant.name]).replace("|", "\\|")
+            page.append(f"| {mutant.rule} | {mutant.name} | `{killer}` |")
         page.append("")
     return "\n".join(page)
 
