@@ -174,3 +174,18 @@ async def test_a_caller_behind_the_head_does_not_wait_for_the_moment_in_which_it
     assert isinstance(outcome, Loss) and outcome.category == "timeout"
     assert ledger.head is tickets[1]
     tickets[1].disarm()
+
+
+@on_virtual_clock
+async def test_a_restart_that_was_asked_for_just_before_an_end_starts_nothing() -> None:
+    launch = FakeLaunch()
+    supervisor = supervisor_on(launch, fake_config(), RecordingSink())
+    await supervisor.start_groups()
+    assert await supervisor.wait_ready()
+    restarting = asyncio.create_task(supervisor.restart_group("g"))
+    terminating = asyncio.create_task(supervisor.force_terminate_groups())
+    await terminating
+    with pytest.raises(WorkerBootstrapError, match="was stopped before it could be restarted"):
+        await restarting
+    assert len(launch.children) == 1 and supervisor.snapshot().groups[0].state == "stopped"
+    await supervisor.close()
