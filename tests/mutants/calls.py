@@ -256,21 +256,18 @@ AT_WORK = (
     Mutant(
         "cancel-is-swallowed",
         "a cancelled call raises CancelledError",
-        "engine/boundary.py",
-        "            for ticket in tickets:\n                ticket.future.cancel()\n            raise\n",
-        "            for ticket in tickets:\n                ticket.future.cancel()\n            return []\n",
-        (
-            "engine/test_boundary.py",
-            "platform/services/test_async_supervisor.py::test_a_cancelled_call_raises_and_its_late_reply_reaches_nobody",
-        ),
+        "engine/flight.py",
+        "                ticket.future.cancel()\n            raise\n",
+        "                ticket.future.cancel()\n",
+        ("engine/test_boundary.py::test_a_cancelled_call_cancels_all_its_commands",),
     ),
     Mutant(
         "cancel-leaves-commands-in-the-queue",
         "a cancelled call takes its commands out of the queues",
-        "engine/boundary.py",
-        "            for ticket in tickets:\n                ticket.future.cancel()\n            raise\n",
+        "engine/flight.py",
+        "            for ticket in self._tickets:\n                ticket.future.cancel()\n            raise\n",
         "            raise\n",
-        ("engine/test_boundary.py",),
+        ("engine/test_boundary.py::test_a_cancelled_call_cancels_all_its_commands",),
     ),
     Mutant(
         "cancelled-batch-runs-on",
