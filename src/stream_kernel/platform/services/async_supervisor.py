@@ -6,44 +6,35 @@ import asyncio
 import itertools
 import os
 import uuid
+import weakref
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import closing, suppress
-from importlib import import_module
+from functools import partial
 from math import inf
 from types import TracebackType
 from typing import Any
 
-import msgspec
-
 from stream_kernel.config.model import RuntimeConfig
-from stream_kernel.engine.base import Capabilities, Engine, GroupSnapshot, PayloadCodec
-from stream_kernel.engine.inline import ExceptionHook, InlineEngine
+from stream_kernel.engine.base import Capabilities, Engine, PayloadCodec
+from stream_kernel.engine.inline import ExceptionHook
 from stream_kernel.engine.process.fault_plan import PlannedFault
-from stream_kernel.engine.process.supervisor import ProcessEngine
 from stream_kernel.engine.settlement import Finished
 from stream_kernel.engine.turns import RunOrder
-from stream_kernel.errors import ConfigurationError, UsageError
+from stream_kernel.errors import UsageError
 from stream_kernel.nodes.guard import refuse_while_importing
-from stream_kernel.nodes.registry import cause_of
 from stream_kernel.observability.events import LifecycleEvent
 from stream_kernel.observability.sinks import EventHub, LoggingSink, Sink
+from stream_kernel.platform.services.active_calls import ActiveCalls
+from stream_kernel.platform.services.engine_life import abandon_engine, chosen_groups, end_without_loop, make_engine
+from stream_kernel.platform.services.message_classes import message_classes
 from stream_kernel.platform.services.request import CallRequest, OnError
 from stream_kernel.platform.services.single import batched, in_order, one_payload, outputs_by_input
-from stream_kernel.protocol.typed import is_message_class
+from stream_kernel.platform.services.snapshot import SupervisorSnapshot
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.envelope import RoutingResult
 from stream_kernel.routing.router import Router
 
 __all__ = ["AsyncBoundarySupervisor", "SupervisorSnapshot"]
-
-
-class SupervisorSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A supervisor at one moment."""
-
-    state: str
-    """new, running, draining, stopped or closed."""
-    active_calls: int
-    groups: tuple[GroupSnapshot, ...]
 
 
 class AsyncBoundarySupervisor:
@@ -72,16 +63,17 @@ class AsyncBoundarySupervisor:
         refuse_while_importing()
         self.config = config
         self._events = EventHub(LoggingSink(), *([] if sink is None else [sink]))
-        self.engine: Engine = _engine(config, self._events, on_node_exception, chaos)
+        self._make_engine = partial(make_engine, config, self._events, on_node_exception, chaos)
+        self.engine: Engine = self._make_engine()
         self._state = "new"
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._message_classes: list[type] = []
         self._codec: tuple[Router, PayloadCodec] | None = None
-        self._active = 0
-        self._idle: asyncio.Event | None = None
+        self._calls = ActiveCalls()
         self._leaving = asyncio.Event()
         self._closing: asyncio.Task[None] | None = None
+        self._abandoned: weakref.finalize[..., Any] | None = None
         self._id_prefix = uuid.uuid4().hex[:12]
         self._ids = itertools.count(1)
 
@@ -91,6 +83,8 @@ class AsyncBoundarySupervisor:
         try:
             await self.start_groups()
             await self.wait_ready()
+        except UsageError:  # it is at work for somebody else, or cannot be started: nothing was begun here
+            raise
         except BaseException:
             self.engine.kill_now()
             await self.close()
@@ -108,11 +102,12 @@ class AsyncBoundarySupervisor:
             raise UsageError("this supervisor is closed: make a new one")
         if self._state == "draining":
             raise UsageError("this supervisor is still stopping: force_terminate_groups() ends what outlives the grace")
-        names = self._names(group_names)
+        names = chosen_groups(self.config, group_names)
         self._adopt_loop()
-        self._message_classes = _message_classes(self.config)
+        self._message_classes = message_classes(self.config)
         self._state = "running"
-        self._leaving = asyncio.Event()
+        if self._leaving.is_set():  # otherwise there may be some who wait for it
+            self._leaving = asyncio.Event()
         await self.engine.start(names)
 
     async def wait_ready(self, timeout_seconds: float | None = None) -> bool:
@@ -137,6 +132,7 @@ class AsyncBoundarySupervisor:
         """
         if self._state not in ("running", "draining"):
             return
+        self._check_loop()
         self._leave("draining")
         leaving = self._leaving
         loop = asyncio.get_running_loop()
@@ -146,17 +142,17 @@ class AsyncBoundarySupervisor:
             drain, stop = max(group.drain_seconds for group in groups), max(group.stop_timeout_seconds for group in groups)
         deadline = loop.time() + stop
         if drain_inflight:
-            await self._until_idle(loop.time() + drain)
+            await self._calls.until_idle(loop.time() + drain)
             if self._leaving is not leaving:  # it was ended by force meanwhile, and has been started again
                 return
             if graceful_timeout_seconds is None:  # each step has a bound of its own
                 deadline = loop.time() + stop
-            await self.engine.stop(self._names(None), deadline)
+            await self.engine.stop(chosen_groups(self.config, None), deadline)
         else:
             self.engine.abandon("the supervisor is being stopped")
             # The groups are stopped first: the further hops of calls that are at work must not begin.
-            await self.engine.stop(self._names(None), deadline)
-            await self._until_idle(deadline)
+            await self.engine.stop(chosen_groups(self.config, None), deadline)
+            await self._calls.until_idle(deadline)
         if self._leaving is leaving:
             self._leave("stopped")
 
@@ -164,7 +160,8 @@ class AsyncBoundarySupervisor:
         """Kill the workers of these groups (all by default) with their process trees; their calls fail as transport."""
         if self._state == "new":
             return
-        names = self._names(group_names)
+        self._check_loop()
+        names = chosen_groups(self.config, group_names)
         if len(names) < len(self.config.process_groups) or self._state == "closed":
             await self.engine.kill(names)
             return
@@ -178,10 +175,21 @@ class AsyncBoundarySupervisor:
         self._check_process()
         if self._state != "running":
             raise UsageError(f"restart_group needs a running supervisor, this one is {self._state}")
-        await self.engine.restart(self._names([name])[0])
+        self._check_loop()
+        await self.engine.restart(chosen_groups(self.config, [name])[0])
 
     async def close(self) -> None:
-        """Drain, stop and, past the grace, kill. Idempotent. Being cancelled meanwhile kills at once."""
+        """Drain, stop and, past the grace, kill. Idempotent. Being cancelled meanwhile kills at once.
+
+        When the event loop that it was started in is closed, the workers are killed at once, from whichever loop runs now.
+        """
+        if self._state == "closed":
+            return
+        if self._state in ("running", "draining"):
+            if self._loop is not None and self._loop.is_closed():
+                await self._close_without_loop()
+                return
+            self._check_loop()
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close(), name="stream_kernel close")
         try:
@@ -191,11 +199,21 @@ class AsyncBoundarySupervisor:
             raise
 
     async def _close(self) -> None:
-        with suppress(TimeoutError):
-            await self.stop_groups()
-        if self._state == "draining":
-            await self.engine.end(self._names(None))
+        if self._state in ("running", "draining"):
+            self._leave("draining")
+            drain = max(group.drain_seconds for group in self.config.process_groups)
+            with suppress(TimeoutError):
+                await self._calls.until_idle(asyncio.get_running_loop().time() + drain)
+            await self.engine.end(chosen_groups(self.config, None))
         self._leave("closed")
+        self._disarm()
+
+    async def _close_without_loop(self) -> None:
+        # What waits in the closed loop can be told nothing. The engine is given up as it is; its descriptors go when it is collected.
+        engine, self.engine = self.engine, self._make_engine()
+        self._state = "closed"
+        self._disarm()
+        await end_without_loop(engine, chosen_groups(self.config, None))
 
     # -- calls
 
@@ -325,13 +343,10 @@ class AsyncBoundarySupervisor:
 
     def call_entered(self) -> None:
         self._check_loop()
-        self._active += 1
+        self._calls.enter()
 
     def call_left(self) -> None:
-        self._active -= 1
-        if not self._active and self._idle is not None:
-            self._idle.set()
-            self._idle = None
+        self._calls.leave()
 
     def next_id(self) -> str:
         return f"{self._id_prefix}-{next(self._ids)}"
@@ -340,7 +355,7 @@ class AsyncBoundarySupervisor:
 
     def snapshot(self) -> SupervisorSnapshot:
         """The groups and their workers as they are now."""
-        return SupervisorSnapshot(state=self._state, active_calls=self._active, groups=self.engine.snapshot())
+        return SupervisorSnapshot(state=self._state, active_calls=self._calls.count, groups=self.engine.snapshot())
 
     def lifecycle_events(self) -> list[LifecycleEvent]:
         """What happened to the workers, oldest first (the last 4,096)."""
@@ -353,19 +368,6 @@ class AsyncBoundarySupervisor:
 
     # -- small things
 
-    async def _until_idle(self, deadline: float) -> None:
-        try:
-            async with asyncio.timeout_at(deadline):
-                while self._active:
-                    if self._idle is None:
-                        self._idle = asyncio.Event()
-                    await self._idle.wait()
-        except TimeoutError:
-            problem = f"{self._active} calls did not end within the grace"
-        else:
-            return
-        raise TimeoutError(problem)
-
     def _leave(self, state: str) -> None:
         """Admit no call any more, and turn those away that wait at the gate."""
         self._state = state
@@ -375,6 +377,15 @@ class AsyncBoundarySupervisor:
         if self._loop is not None and self._state == "running":
             self._check_loop()
         self._loop = asyncio.get_running_loop()
+        self._disarm()
+        # At the end of the interpreter the workers end by themselves.
+        self._abandoned = weakref.finalize(self, abandon_engine, self._pid, self.engine, self._loop)
+        self._abandoned.atexit = False
+
+    def _disarm(self) -> None:
+        """Nothing is left that would have to be ended should this be dropped, or something else will end it."""
+        if self._abandoned is not None:
+            self._abandoned.detach()
 
     def _check_loop(self) -> None:
         if asyncio.get_running_loop() is not self._loop:
@@ -383,36 +394,3 @@ class AsyncBoundarySupervisor:
     def _check_process(self) -> None:
         if os.getpid() != self._pid:
             raise UsageError(f"this supervisor belongs to process {self._pid}: after a fork, make a new one")
-
-    def _names(self, given: Sequence[str] | None) -> list[str]:
-        known = [group.name for group in self.config.process_groups]
-        if given is None:
-            return known
-        for name in given:
-            if name not in known:
-                raise ConfigurationError(f"there is no group '{name}' (there are: {', '.join(known)})")
-        return list(given)
-
-
-def _engine(config: RuntimeConfig, sink: Sink, on_node_exception: ExceptionHook | None, chaos: Sequence[PlannedFault]) -> Engine:
-    if config.bootstrap.mode != "process_supervisor":
-        if chaos:
-            raise ConfigurationError("chaos needs bootstrap.mode = 'process_supervisor': there is no worker to harm")
-        return InlineEngine(config, sink, on_node_exception)
-    if on_node_exception is not None:
-        raise ConfigurationError("on_node_exception needs bootstrap.mode = 'inline' or 'inline_wire': workers raise in another process")
-    return ProcessEngine(config, sink, faults=chaos)
-
-
-def _message_classes(config: RuntimeConfig) -> list[type]:
-    classes: list[type] = []
-    for name in config.message_modules:
-        try:
-            module = import_module(name)
-        except Exception as error:  # noqa: BLE001  user code
-            problem = f"message_modules: '{name}' cannot be imported: {cause_of(error, importing=True)}"
-        else:
-            classes += [value for value in vars(module).values() if is_message_class(value)]
-            continue
-        raise ConfigurationError(problem)
-    return classes

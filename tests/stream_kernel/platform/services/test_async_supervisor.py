@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 import threading
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import pytest
@@ -27,6 +30,12 @@ BOTH = ["kernel_nodes", "message_nodes"]
 
 def begin(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     return asyncio.get_running_loop().create_task(work)
+
+
+def drop(held: list[AsyncBoundarySupervisor]) -> None:
+    """Let go of what only this list has."""
+    held.clear()
+    gc.collect()
 
 
 def active(supervisor: AsyncBoundarySupervisor) -> tuple[int, int]:
@@ -272,3 +281,103 @@ async def test_reports_say_which_nodes_ran_how_often_and_how_long(make_config: M
             await supervisor.settle(supervisor.request(inputs))
         # A command that fails as a whole tells nothing of its nodes.
         assert [[(one.node, one.runs) for one in report.nodes] for report in failed.value.report.commands] == [[("relay_a", 3)], []]
+
+
+async def test_waiting_for_readiness_over_a_second_start_ends_with_the_close(make_config: MakeConfig) -> None:
+    supervisor = AsyncBoundarySupervisor(make_config({"g": ["echo"], "h": ["whoami"]}))
+    await supervisor.start_groups(["g"])
+    waiting = begin(supervisor.wait_ready())
+    await asyncio.sleep(0)
+    await supervisor.start_groups(["g"])
+    await supervisor.close()
+    assert not await asyncio.wait_for(waiting, 30)
+
+
+async def test_what_ends_workers_is_refused_in_another_event_loop(make_config: MakeConfig) -> None:
+    async with AsyncBoundarySupervisor(make_config({"g": ["echo"]})) as supervisor:
+        endings: list[Callable[[], Coroutine[Any, Any, Any]]] = [
+            supervisor.close,
+            supervisor.stop_groups,
+            supervisor.force_terminate_groups,
+            lambda: supervisor.restart_group("g"),
+            supervisor.__aenter__,
+        ]
+        for ending in endings:
+            with pytest.raises(UsageError, match="another event loop"):
+                await in_thread(lambda ending=ending: asyncio.run(ending()))
+        assert await supervisor.call("echo", 1) == {"value": 1}
+        assert [worker.generation for worker in supervisor.snapshot().groups[0].workers] == [1]
+
+
+@pytest.mark.parametrize("mode", ["inline", "process_supervisor"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_close_after_its_event_loop_was_closed_kills_what_is_left(make_config: MakeConfig, mode: str) -> None:
+    supervisor = AsyncBoundarySupervisor(make_config({"g": {"nodes": ["echo"], "workers": 2}}, mode=mode))
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(supervisor.__aenter__())
+    waiting = loop.create_task(supervisor.wait_ready())
+    loop.run_until_complete(waiting)
+    pids = [worker.pid for worker in supervisor.snapshot().groups[0].workers if worker.pid not in (None, os.getpid())]
+    assert len(pids) == (2 if mode == "process_supervisor" else 0)
+    loop.close()
+
+    async def close() -> None:
+        with pytest.raises(UsageError, match="another event loop"):
+            await supervisor.stop_groups()
+        await asyncio.wait_for(supervisor.close(), 10)
+        await supervisor.close()
+        with pytest.raises(UsageError, match="closed"):
+            await supervisor.start_groups()
+
+    asyncio.run(close())
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert supervisor.snapshot().state == "closed"
+    assert [group.state for group in supervisor.snapshot().groups] == ["stopped"]
+
+
+async def test_a_supervisor_that_is_dropped_without_close_warns_and_ends_its_workers(make_config: MakeConfig) -> None:
+    supervisor = AsyncBoundarySupervisor(make_config({"g": {"nodes": ["echo"], "workers": 2}, "h": ["whoami"]}))
+    before = asyncio.all_tasks()
+    await supervisor.start_groups()
+    assert await supervisor.wait_ready()
+    assert await supervisor.call("echo", 1) == {"value": 1}
+    pids = [worker.pid for group in supervisor.snapshot().groups for worker in group.workers]
+    held = [supervisor]
+    del supervisor
+    with pytest.warns(ResourceWarning, match=r"dropped without close\(\): the workers of its groups \(g, h\) are killed"):
+        drop(held)
+    async with asyncio.timeout(30):
+        while asyncio.all_tasks() - before:
+            await asyncio.sleep(0.002)
+    assert len(pids) == 3
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+async def test_a_supervisor_dropped_in_its_start_ends_the_worker_that_is_coming(make_config: MakeConfig, make_fifo: MakeFifo) -> None:
+    boot = make_fifo("boot")
+    supervisor = AsyncBoundarySupervisor(make_config({"h": ["late"]}, modules=BOTH, nodes={"late": {"boot": boot.path}}))
+    before = asyncio.all_tasks()
+    starting = begin(supervisor.start_groups())
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    await asyncio.sleep(0)  # the loop itself knows the task until then
+    held = [supervisor]
+    del supervisor, starting
+    with pytest.warns(ResourceWarning, match="dropped without close"):
+        drop(held)
+    async with asyncio.timeout(30):
+        while asyncio.all_tasks() - before:
+            await asyncio.sleep(0.002)
+
+
+@pytest.mark.parametrize("ending", ["close", "stop", "force"])
+async def test_a_supervisor_that_is_dropped_after_its_end_says_nothing(
+    make_config: MakeConfig, ending: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    supervisor = await AsyncBoundarySupervisor(make_config({"g": ["echo"]})).__aenter__()
+    await {"close": supervisor.close, "stop": supervisor.stop_groups, "force": supervisor.force_terminate_groups}[ending]()
+    del supervisor
+    gc.collect()
+    assert [str(each.message) for each in recwarn if each.category is ResourceWarning] == []
