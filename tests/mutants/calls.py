@@ -362,10 +362,10 @@ LOSSES = (
     ),
     Mutant(
         "retries-past-the-deadline",
-        "nothing is run again past the deadline, or for a call that has failed",
+        "nothing is run again past the deadline",
         "engine/boundary.py",
-        "retries=0 if is_over else self._engine.retries(part[0].group)",
-        "retries=self._engine.retries(part[0].group)",
+        "retries = self._engine.retries(part[0].group) if self._remaining > 0 else 0",
+        "retries = self._engine.retries(part[0].group)",
         ("engine/test_boundary.py",),
     ),
     Mutant(
