@@ -65,7 +65,7 @@ class FaultOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     """A fault that a worker is to bring about. Sent only by a supervisor that was built for tests with `chaos`."""
 
     point: str
-    """Where: one of the fault points of `stream_kernel.worker.faultpoints`."""
+    """Where: one of the points of `stream_kernel.protocol.faults`."""
     action: str
     """What: one of its actions."""
     nth: int = 1

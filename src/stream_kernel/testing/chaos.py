@@ -3,45 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Unpack
 
 from stream_kernel.engine.process.fault_plan import PlannedFault
 from stream_kernel.errors import ConfigurationError
+from stream_kernel.protocol.faults import ACTIONS, Actions, Point, argument_parts, count_refusal, misfit
 from stream_kernel.protocol.messages import FaultOrder
-from stream_kernel.worker.faultpoints import ACTIONS, POINTS
 
 __all__ = ["Actions", "Point", "chaos"]
-
-Point = Literal["boot", "ready", "read", "before_node", "in_node", "after_node", "before_write", "mid_write", "after_write", "stop"]
-_AT_MID_WRITE = ("kill", "stop", "exit", "hold")
-_AT_A_FRAME = ("before_write", "after_write")
-
-
-class Actions(TypedDict, total=False):
-    """What a worker can do to itself, and at which point."""
-
-    kill: Point
-    """SIGKILL."""
-    stop: Point
-    """SIGSTOP."""
-    exit: Point
-    """`os._exit` with `code`."""
-    segv: Point
-    """A segmentation fault."""
-    close_out: Point
-    """Close its stdout, and live on."""
-    close_in: Point
-    """Close its stdin, and go on."""
-    garbage: Point
-    """Write a line that is no message, and go on."""
-    duplicate: Point
-    """Write the frame of a reply twice."""
-    hold: Point
-    """Open `fifo`, and go on when its writer has closed it."""
-    hang_python: Point
-    """Loop for ever in Python."""
-    hang_c: Point
-    """Sleep for ever in C code that holds the interpreter lock."""
 
 
 def chaos(
@@ -68,18 +37,18 @@ def chaos(
     """
     named, point = _chosen(dict(action))
     for name, value, least in (("nth", nth, 1), ("worker_index", worker_index, 0), ("generation", generation, 1)):
-        if value is not None and value < least:
-            raise ConfigurationError(f"chaos: {name} counts from {least}; it is {value}")
-    path = None if fifo is None else os.fspath(fifo)
-    argument = ":".join(
-        text
-        for text in (
-            _needed(point == "mid_write", "after_bytes", _number("after_bytes", after_bytes), "the point mid_write"),
-            _needed(named == "exit", "code", _number("code", code, most=255), "the action exit"),
-            _needed(named == "hold", "fifo", path, "the action hold"),
-        )
-        if text is not None
-    )
+        refusal = None if value is None else count_refusal(name, value, least)
+        if refusal is not None:
+            raise ConfigurationError(f"chaos: {refusal}")
+    given = {
+        "after_bytes": _number("after_bytes", after_bytes),
+        "code": _number("code", code, most=255),
+        "fifo": None if fifo is None else os.fspath(fifo),
+    }
+    parts = argument_parts(point, named)
+    for name, text in given.items():
+        _check_needed(name, text, is_needed=name in parts)
+    argument = ":".join(given[name] or "" for name in parts)
     return PlannedFault(
         order=FaultOrder(point=point, action=named, nth=nth, argument=argument),
         group=group,
@@ -95,12 +64,9 @@ def _chosen(actions: dict[str, Any]) -> tuple[str, str]:
         named = ", ".join(unknown or actions) or "none"
         raise ConfigurationError(f"chaos: name one action (there are: {', '.join(ACTIONS)}), not {named}")
     ((action, point),) = actions.items()
-    if point not in POINTS:
-        raise ConfigurationError(f"chaos: {action}={point!r}: there is no such point (there are: {', '.join(POINTS)})")
-    if point == "mid_write" and action not in _AT_MID_WRITE:
-        raise ConfigurationError(f"chaos: {action}='mid_write': in the middle of a frame there can only be {', '.join(_AT_MID_WRITE)}")
-    if action == "duplicate" and point not in _AT_A_FRAME:
-        raise ConfigurationError(f"chaos: duplicate={point!r}: there is a frame to write twice only at {' and '.join(_AT_A_FRAME)}")
+    refusal = misfit(point, action)
+    if refusal is not None:
+        raise ConfigurationError(f"chaos: {action}={point!r}: {refusal}")
     return action, point
 
 
@@ -112,9 +78,9 @@ def _number(name: str, value: int | None, most: int | None = None) -> str | None
     return str(value)
 
 
-def _needed(is_needed: bool, name: str, text: str | None, by: str) -> str | None:
+def _check_needed(name: str, text: str | None, *, is_needed: bool) -> None:
+    by = {"after_bytes": "the point mid_write", "code": "the action exit", "fifo": "the action hold"}[name]
     if is_needed and not text:
         raise ConfigurationError(f"chaos: {by} needs {name}=")
     if text is not None and not is_needed:
         raise ConfigurationError(f"chaos: {name}= is for {by} only")
-    return text

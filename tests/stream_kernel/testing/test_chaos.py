@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,11 +11,11 @@ import pytest
 
 from stream_kernel import BoundaryTransportError, ConfigurationError, MultiprocessBootstrapSupervisor, RuntimeConfig, WorkerBootstrapError
 from stream_kernel.engine.process.fault_plan import PlannedFault, orders_for
+from stream_kernel.protocol.faults import ACTIONS, POINTS
 from stream_kernel.protocol.messages import FaultOrder
 from stream_kernel.testing import chaos
-from stream_kernel.testing.chaos import Actions, Point
 from stream_kernel.testing.misbehaviour import CrashingNode
-from stream_kernel.worker.faultpoints import ACTIONS, POINTS, FaultPoints
+from stream_kernel.worker.faultpoints import FaultPoints
 from stream_kernel.worker.stdio import Wire
 
 
@@ -78,11 +77,6 @@ def test_a_worker_can_follow_exactly_what_can_be_ordered(action: str, point: str
     else:
         assert (order.action, order.point) == (action, point)
         FaultPoints("g", [order], wire).reach("another point")
-
-
-def test_the_words_that_are_typed_are_those_of_the_worker() -> None:
-    assert typing.get_args(Point) == POINTS
-    assert list(typing.get_type_hints(Actions)) == list(ACTIONS)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 from processes import is_alive, watched
 from stream_kernel.errors import ProtocolViolation
 from stream_kernel.protocol.breadcrumb import Progress
+from stream_kernel.protocol.faults import ACTIONS, POINTS
 from stream_kernel.protocol.messages import (
     Bootstrap,
     BootstrapError,
@@ -27,7 +28,6 @@ from stream_kernel.protocol.messages import (
     StartWork,
     Stop,
 )
-from stream_kernel.worker.faultpoints import ACTIONS, POINTS
 from worker_talk import command, plain, rows, started
 
 MakeBootstrap = Callable[..., Bootstrap]
@@ -252,17 +252,17 @@ def test_every_action_can_be_ordered_at_every_point_where_it_makes_sense(worker:
 @pytest.mark.parametrize(
     ("order", "words"),
     [
-        (FaultOrder("nowhere", "kill"), ["'kill' at 'nowhere'", "none of the points", "before_write"]),
-        (FaultOrder("read", "explode"), ["'explode' at 'read'", "none of the actions", "hang_c"]),
-        (FaultOrder("read", "kill", nth=0), ["passage 0"]),
-        (FaultOrder("read", "exit"), ["exit code, not ''"]),
-        (FaultOrder("read", "exit", argument="-1"), ["exit code, not '-1'"]),
+        (FaultOrder("nowhere", "kill"), ["'kill' at 'nowhere'", "there is no such point", "before_write"]),
+        (FaultOrder("read", "explode"), ["'explode' at 'read'", "there is no such action", "hang_c"]),
+        (FaultOrder("read", "kill", nth=0), ["nth counts from 1; it is 0"]),
+        (FaultOrder("read", "exit"), ["code must be a number, not ''"]),
+        (FaultOrder("read", "exit", argument="-1"), ["code must be a number, not '-1'"]),
         (FaultOrder("read", "hold"), ["names no FIFO"]),
-        (FaultOrder("mid_write", "kill"), ["bytes, not ''"]),
-        (FaultOrder("mid_write", "exit", argument="5"), ["exit code, not ''"]),
+        (FaultOrder("mid_write", "kill"), ["after_bytes must be a number, not ''"]),
+        (FaultOrder("mid_write", "exit", argument="5"), ["code must be a number, not ''"]),
         (FaultOrder("mid_write", "hold", argument="5"), ["names no FIFO"]),
-        (FaultOrder("mid_write", "garbage", argument="5"), ["none of those at that point", "hold"]),
-        (FaultOrder("in_node", "duplicate"), ["needs a frame"]),
+        (FaultOrder("mid_write", "garbage", argument="5"), ["in the middle of a frame", "hold"]),
+        (FaultOrder("in_node", "duplicate"), ["there is a frame to write twice only at"]),
     ],
     ids=repr,
 )
