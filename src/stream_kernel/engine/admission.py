@@ -26,8 +26,10 @@ async def reserve_room(engine: Engine, commands: Sequence[Command], deadline: fl
                 _mark(commands, group)
             elif engine.refuses_overflow(group):
                 refused.add(group)
-            elif await _wait(engine, group, count, size, deadline):
-                _mark(commands, group)
+            else:
+                _mark_waiting(commands, group)
+                if await _wait(engine, group, count, size, deadline):
+                    _mark(commands, group)
     except asyncio.CancelledError:
         release_room(engine, commands)
         raise
@@ -46,6 +48,13 @@ def _mark(commands: Iterable[Command], group: str) -> None:
     for command in commands:
         if command.group == group:
             command.is_admitted = True
+
+
+def _mark_waiting(commands: Iterable[Command], group: str) -> None:
+    now = asyncio.get_running_loop().time()
+    for command in commands:
+        if command.group == group:
+            command.waited_since = now
 
 
 async def _wait(engine: Engine, group: str, count: int, size: int, deadline: float) -> bool:

@@ -64,6 +64,10 @@ class Command(msgspec.Struct):
     """Bytes of its payloads."""
     is_admitted: bool = False
     """Room in the queue has been reserved for it."""
+    waited_since: float | None = None
+    """When it began to wait for room; None: it did not have to."""
+    is_trial: bool = False
+    """It holds one input, with which at work a worker has died before: should that happen again, it is no news of the group's health."""
 
     def taken_at(self, now: float) -> None:
         """A worker begins it now: it has until the deadline, or until its limit."""

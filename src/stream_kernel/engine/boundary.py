@@ -7,7 +7,6 @@ payloads), `BoundaryCall.run` here, on the engine's loop. The order of everythin
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Collection, Iterable
 from math import inf
 from typing import Literal
@@ -15,19 +14,21 @@ from typing import Literal
 import msgspec
 
 from stream_kernel.engine.admission import release_room, reserve_room
-from stream_kernel.engine.base import Answer, Command, Engine, Loss, Outcome, Ticket
+from stream_kernel.engine.base import Answer, Command, Engine, Loss, Outcome
+from stream_kernel.engine.flight import Flight
 from stream_kernel.engine.preparation import Prepared
 from stream_kernel.engine.retrying import POISON, after_loss, delivery_of, is_poison, pause_before_retry
 from stream_kernel.engine.settlement import Failure, Output, Settled, Step
 from stream_kernel.engine.turns import Turn
 from stream_kernel.errors import BoundaryError, BoundaryInputError, handoff_sentence
+from stream_kernel.observability.quiet import QuietLogger
 from stream_kernel.reports import CommandReport, Delivery, FailureReport
 from stream_kernel.routing.items import Emission, InputItem, ItemFailure
 from stream_kernel.routing.router import NodeRoute
 
 __all__ = ["BoundaryCall"]
 
-_logger = logging.getLogger("stream_kernel.boundary")
+_logger = QuietLogger("stream_kernel.boundary")
 
 
 class BoundaryCall:
@@ -116,24 +117,39 @@ class BoundaryCall:
             self._has_entered = True
             parts, commands = await self._enter(parts, commands)
         emitted: list[tuple[Step, Emission]] = []
-        attempt = 0
-        while parts:
-            outcomes = await self._settle_all(commands, batches.keys())
-            lost: list[tuple[list[Step], Loss]] = []
-            for part, outcome in zip(parts, outcomes, strict=True):
-                self.reports.append(outcome.report)
-                if isinstance(outcome, Loss):
-                    lost.append((part, outcome))
-                else:
-                    emitted += self._answered(part, outcome)
-            again = [each for part, loss in lost for each in self._lost(part, loss)]
-            parts = [] if self._raises and self._failures else again
-            if parts:
-                attempt += 1
-                await asyncio.sleep(min(pause_before_retry(attempt), self._remaining))
-                commands = [self._command(part) for part in parts]
+        flight = Flight(self._engine.submit, lambda part, outcome: self._judge(part, outcome, emitted, flight), self._renewed, self._pause)
+        for part, command in zip(parts, commands, strict=True):
+            flight.launch(part, command)
+        self._turn.pass_by(self._passed(batches.keys()))
+        self.reports += [outcome.report for outcome in await flight.settled()]
         emitted.sort(key=lambda pair: pair[0].place)
         return [following for step, emission in emitted for following in self._follow(step, emission)]
+
+    def _judge(self, part: list[Step], outcome: Outcome, emitted: list[tuple[Step, Emission]], flight: Flight) -> list[list[Step]]:
+        """Take note of what became of a command; gives what is to be run again. Under `raise` the first failure ends that, and takes back
+        what has not begun.
+        """
+        had_failed = bool(self._failures)
+        again: list[list[Step]] = []
+        if isinstance(outcome, Loss):
+            again = self._lost(part, outcome)
+        else:
+            emitted += self._answered(part, outcome)
+        if not (self._raises and self._failures):
+            return again
+        if not had_failed:
+            flight.withdraw("another command of the call had failed")
+        return []
+
+    def _renewed(self, part: list[Step]) -> Command:
+        """A command for steps that are run again."""
+        command = self._command(part)
+        command.is_trial = len(part) == 1 and part[0].deaths > 0
+        return command
+
+    def _pause(self, parts: list[list[Step]]) -> float:
+        """Seconds before steps are run again."""
+        return min(pause_before_retry(max(step.losses for part in parts for step in part)), self._remaining)
 
     @property
     def _remaining(self) -> float:
@@ -152,31 +168,6 @@ class BoundaryCall:
             return [], []
         kept = [(part, command) for part, command in zip(parts, commands, strict=True) if command.group not in refused]
         return [part for part, _ in kept], [command for _, command in kept]
-
-    async def _settle_all(self, commands: list[Command], at_work: Collection[str]) -> list[Outcome]:
-        """Hand commands over and wait for what becomes of them; `at_work` are the groups of the hop, those that have answered included."""
-        tickets: list[Ticket] = []
-        for command in commands:
-            ticket = self._engine.submit(command)
-            tickets.append(ticket)
-            if self._raises:
-                ticket.future.add_done_callback(lambda future: self._withdraw_after_failure(future, tickets))
-        self._turn.pass_by(self._passed(at_work))
-        try:
-            return [await ticket.future for ticket in tickets]
-        except asyncio.CancelledError:
-            for ticket in tickets:
-                ticket.future.cancel()
-            raise
-
-    def _withdraw_after_failure(self, future: asyncio.Future[Outcome], tickets: list[Ticket]) -> None:
-        if future.cancelled():
-            return
-        outcome = future.result()
-        is_lost = isinstance(outcome, Loss) and not self._engine.retries(outcome.report.group)
-        if is_lost or (isinstance(outcome, Answer) and outcome.failures):
-            for ticket in tickets:
-                ticket.withdraw("another command of the call had failed")
 
     def _passed(self, in_flight: Collection[str]) -> Iterable[str]:
         """The stateful groups that this call will hand nothing to any more."""
@@ -252,8 +243,8 @@ class BoundaryCall:
     def _lost(self, part: list[Step], loss: Loss) -> list[list[Step]]:
         """Record what is lost for good; gives what is to be run again."""
         _logger.info("%s: %s", handoff_sentence(loss.category, part[0].group), loss.reason)
-        is_over = self._remaining <= 0 or (self._raises and bool(self._failures))
-        aftermath = after_loss(part, loss, retries=0 if is_over else self._engine.retries(part[0].group))
+        retries = self._engine.retries(part[0].group) if self._remaining > 0 else 0
+        aftermath = after_loss(part, loss, retries=retries)
         failed = {id(step) for step in aftermath.failed}
         self._failures += [self._loss_of(part, index, loss) for index, step in enumerate(part) if id(step) in failed]
         return aftermath.again

@@ -371,7 +371,10 @@ class InlineEngine(Engine):
         self._close_if_stopped()
 
     async def end(self, groups: Sequence[str]) -> None:
-        await self.kill(groups)
+        try:
+            await self.stop(groups, asyncio.get_running_loop().time() + max(self._stop_timeout(group) for group in groups))
+        except TimeoutError:
+            await self.kill(groups)
 
     async def kill(self, groups: Sequence[str]) -> None:
         chosen = [self._groups[name] for name in groups]

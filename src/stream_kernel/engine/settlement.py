@@ -109,11 +109,10 @@ def finish(settled: Iterable[Output | Failure], codec: PayloadCodec) -> list[Fin
 
 
 def _finish_failure(failure: Failure) -> Finished:
-    event = TerminalEvent(
-        status="timeout" if failure.category == "timeout" else "error",
-        error=failure.sentence,
-        failure=BoundaryFailure(failure.category, failure.delivery, failure.group, failure.node, failure.sentence),
+    why = BoundaryFailure(
+        failure.category, failure.delivery, failure.group, failure.node, failure.sentence, is_poison=failure.report.is_poison
     )
+    event = TerminalEvent(status="timeout" if failure.category == "timeout" else "error", error=failure.sentence, failure=why)
     traces = () if failure.trace_id is None else (failure.trace_id,)
     delivery: Delivery = "executed" if failure.follows and failure.delivery == "not_executed" else failure.delivery
     error = failure.error(delivery, traces, failure.report.commands)

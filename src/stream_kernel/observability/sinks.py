@@ -7,6 +7,7 @@ from collections import deque
 from typing import Protocol
 
 from stream_kernel.observability.events import LifecycleEvent
+from stream_kernel.observability.quiet import QuietLogger
 
 __all__ = ["EventHub", "LoggingSink", "Sink"]
 
@@ -54,10 +55,10 @@ class EventHub:
         for sink in self._sinks:
             try:
                 sink.emit(event)
-            except Exception:
+            except Exception:  # noqa: BLE001  the sink is the user's
                 if id(sink) not in self._broken:
                     self._broken.add(id(sink))
-                    logging.getLogger("stream_kernel").exception("event sink %s failed; further failures of it stay silent", sink)
+                    QuietLogger("stream_kernel").error("event sink %s failed; further failures of it stay silent", sink, exc_info=True)
 
     def events(self) -> list[LifecycleEvent]:
         """The last events, oldest first."""

@@ -53,6 +53,8 @@ class BoundaryFailure(msgspec.Struct, frozen=True):
     group: str | None
     node: str | None
     message: str
+    is_poison: bool = False
+    """Two workers died with this input at work: it was not tried a third time."""
 
     def __post_init__(self) -> None:
         if self.category not in _CATEGORIES:

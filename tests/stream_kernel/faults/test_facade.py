@@ -193,8 +193,6 @@ def test_a_sink_that_raises_keeps_no_death_from_its_caller_and_no_replacement_fr
     assert len([record for record in caplog.records if record.exc_info]) == 1
 
 
-@pytest.mark.xfail(reason="what a log handler raises ends the task that looks after the worker, which is not replaced then")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.fault("FAULT-37")
 def test_a_log_handler_that_raises_breaks_nothing(faulty: MakeConfig) -> None:
     class BrokenHandler(logging.Handler):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import logging
 import os
 import signal
 import weakref
@@ -19,6 +18,7 @@ from stream_kernel.engine.process.black_box import BlackBox
 from stream_kernel.engine.process.memory import MemoryWatch
 from stream_kernel.engine.process.stderr import StderrDrain
 from stream_kernel.engine.process.worker_process import ExitStatus
+from stream_kernel.observability.quiet import QuietLogger
 from stream_kernel.protocol.breadcrumb import STACKS_SIGNAL, Progress
 from stream_kernel.reports import OutOfMemory
 
@@ -209,7 +209,7 @@ class Child:
         try:
             code = await asyncio.wait_for(self._process.wait(), timeout_seconds)
         except TimeoutError:
-            logging.getLogger("stream_kernel").error("worker process %d does not end after SIGKILL; it is left behind", self.pid)
+            QuietLogger("stream_kernel").error("worker process %d does not end after SIGKILL; it is left behind", self.pid)
             return ExitStatus()
         self._memory.note_end()
         if code >= 0:

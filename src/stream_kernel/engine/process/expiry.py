@@ -21,6 +21,8 @@ class Expiry:
         self._process = process
         self._conclude = conclude
         self._seen = ""
+        self._before = len(process.stacks())
+        """How much was written when it was asked before, for another command."""
         self._until = self._loop.time() + _LONGEST_SECONDS
         process.ask_for_stacks()
         self._timer = self._loop.call_later(_LOOK_SECONDS, self._look)
@@ -30,7 +32,7 @@ class Expiry:
         self._timer.cancel()
 
     def _look(self) -> None:
-        stacks = self._process.stacks()
+        stacks = self._process.stacks()[self._before :]
         if (stacks and stacks == self._seen) or self._loop.time() >= self._until:
             self._conclude(stacks or None)
         else:  # there is no mark at the end: what has not grown since the last look is whole

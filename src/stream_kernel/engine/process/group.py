@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterator
 from math import inf
 from typing import Literal
@@ -12,16 +11,18 @@ from stream_kernel.engine.base import Command, GroupSnapshot, cardinality_refusa
 from stream_kernel.engine.process.incarnation import Workplace
 from stream_kernel.engine.process.queue import CommandQueue
 from stream_kernel.engine.process.replacement import Replacements
-from stream_kernel.engine.process.restart import Abandon, Replace, RestartPolicy, Verdict
+from stream_kernel.engine.process.restart import Abandon, RestartPolicy, Verdict
 from stream_kernel.engine.process.slot import End, WorkerSlot
 from stream_kernel.engine.process.ticket import Ticket
 from stream_kernel.errors import PayloadError, WorkerBootstrapError
+from stream_kernel.observability.quiet import QuietLogger
 from stream_kernel.routing.router import NodeRoute
 
 __all__ = ["GroupState", "WorkerGroup"]
 
 GroupState = Literal["stopped", "starting", "ready", "stopping", "failed"]
-_logger = logging.getLogger("stream_kernel.lifecycle")
+_NO_TIME = "the deadline had passed before the command could be sent"
+_logger = QuietLogger("stream_kernel.lifecycle")
 
 
 class WorkerGroup:
@@ -87,7 +88,7 @@ class WorkerGroup:
         if self.state not in ("starting", "ready"):
             problem = ("transport", self._why_not())
         elif command.deadline <= loop.time():
-            problem = ("timeout", "the deadline had passed before the command could be sent")
+            problem = ("timeout", _NO_TIME if command.waited_since is None else "the queue of the group was full until the deadline")
         if problem is not None:
             if command.is_admitted:
                 self._queue.release(1, command.size)
@@ -113,12 +114,13 @@ class WorkerGroup:
             slot.stop(patience=inf)
         self._settle_stop()
 
-    def end(self) -> None:
-        """End all workers, first with patience; those that are still at work have had it."""
+    def end(self, deadline: float) -> None:
+        """End all workers, first with patience, until `deadline` at most; those that are still at work have had it."""
         self._leave("the group is being stopped")
         for slot in self._all():
             has_had_its_time = slot.outstanding or slot.state == "stopping"
-            slot.stop(patience=0.0 if has_had_its_time else self.config.stop_timeout_seconds)
+            left = min(self.config.stop_timeout_seconds, deadline - asyncio.get_running_loop().time())
+            slot.stop(patience=0.0 if has_had_its_time else max(0.0, left))
         self._settle_stop()
 
     def kill(self, reason: str) -> None:
@@ -190,6 +192,10 @@ class WorkerGroup:
         for slot in self._slots:
             await slot.launched()
 
+    def pids(self) -> set[int]:
+        """The processes of all workers, those included that are about to take a place, or have left one."""
+        return {pid for slot in self._all() if (pid := slot.snapshot().pid) is not None}
+
     def running(self) -> list[str]:
         """The workers that still have a process."""
         return [slot.worker_id for slot in self._all() if slot.has_process]
@@ -245,6 +251,8 @@ class WorkerGroup:
             self._settle_stop()
         elif slot in self._slots:
             self._lost(slot, end)
+        elif end.kind == "died":  # one that was about to retire; it counts all the same
+            self._act(slot, end, self._policy.after_death(slot.index, asyncio.get_running_loop().time(), end.exit))
         elif old is not None and old.state == "stopped":  # it was lost while its replacement did not come up
             old.start_later(0.0)
         self._dispatch()
@@ -252,12 +260,14 @@ class WorkerGroup:
     def _lost(self, slot: WorkerSlot, end: End) -> None:
         if end.kind != "unbootable" and self._is_stateful:
             self._fail(f"its worker was lost ({end.reason}) and its state with it; restart_group('{self.name}') starts afresh")
-        elif not self._replacements.has(slot):  # otherwise somebody is about to take its place
-            verdict = self._verdict(slot, end)
-            if isinstance(verdict, Replace):
-                slot.start_later(verdict.delay_seconds)
-            else:
-                self._abandon_slot(slot, end, verdict)
+        else:
+            self._act(slot, end, self._verdict(slot, end))
+
+    def _act(self, slot: WorkerSlot, end: End, verdict: Verdict) -> None:
+        if isinstance(verdict, Abandon):
+            self._abandon_slot(slot, end, verdict)
+        elif slot in self._slots and not self._replacements.has(slot):  # otherwise somebody is about to take its place, or has
+            slot.start_later(verdict.delay_seconds)
 
     def _verdict(self, slot: WorkerSlot, end: End) -> Verdict:
         now = asyncio.get_running_loop().time()

@@ -66,6 +66,8 @@ class Burial(msgspec.Struct, frozen=True):
     """What was left of an incarnation."""
 
     report: WorkerExitReport
+    was_on_trial: bool
+    """It died with an input at work of which another had died before."""
     unbegun: tuple[Ticket, ...]
     """Commands that it had and provably did not begin."""
 
@@ -231,7 +233,9 @@ class Incarnation:
 
     def _give_up_on(self, ticket: Ticket) -> None:
         if not ticket.settled:
-            self.ledger.expire(ticket, self._trace())
+            trace = self._trace()
+            report = self._report(ExitStatus(), DEADLINE_PASSED, trace.at_work, is_own_doing=True)
+            self.ledger.expire(ticket, msgspec.structs.replace(trace, exit=report))
 
     def _send_cancel(self, ticket: Ticket) -> None:
         if self._is_spoken_to and self._connection.is_sound:
@@ -287,7 +291,7 @@ class Incarnation:
             is_trusted=not self._connection.broke_protocol,
             has_head_begun=not is_bystander,
         )
-        return Burial(report, tuple(unbegun))
+        return Burial(report, head is not None and head.command.is_trial, tuple(unbegun))
 
     def _trace(self) -> LastTrace:
         """What can be told of the command at work."""

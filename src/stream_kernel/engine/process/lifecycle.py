@@ -90,7 +90,7 @@ class WorkerLife:
         following = TRANSITIONS[self.state].get(event)
         if following is None:
             raise RuntimeError(f"a worker in state '{self.state}' cannot take '{event}'")
-        if following.state != self.state or wait is not None:
+        if following.state != self.state or wait is not None or event == "spawned":
             seconds = self._waits.get(following.state, inf) if wait is None else wait
             self.deadline = None if seconds == inf else now + seconds
         elif event == "overdue":

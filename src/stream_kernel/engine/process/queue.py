@@ -7,7 +7,7 @@ admits any call.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterator
 
 from stream_kernel.engine.process.ticket import Ticket
@@ -24,7 +24,7 @@ class CommandQueue:
         self._tickets: OrderedDict[str, Ticket] = OrderedDict()
         self._commands = 0
         self._bytes = 0
-        self._waiting: deque[tuple[int, int, asyncio.Future[None]]] = deque()
+        self._waiting: OrderedDict[asyncio.Future[None], tuple[int, int]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._tickets)
@@ -52,15 +52,13 @@ class CommandQueue:
     async def wait_for_room(self, commands: int, size: int) -> None:
         """Take room as soon as there is some, in the order of asking; or when `open_all` says that it does not matter any more."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (commands, size, future)
-        self._waiting.append(entry)
+        self._waiting[future] = (commands, size)
         try:
             await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
                 self.release(commands, size)  # it was granted in this very pass
-            elif entry in self._waiting:
-                self._waiting.remove(entry)
+            elif self._waiting.pop(future, None) is not None:
                 self._grant()
             raise
 
@@ -105,11 +103,11 @@ class CommandQueue:
         return self._commands + commands <= self._max_commands and self._bytes + size <= self._max_bytes
 
     def _grant(self) -> None:
-        while self._waiting and self._fits(*self._waiting[0][:2]):
+        while self._waiting and self._fits(*next(iter(self._waiting.values()))):
             self._admit_first()
 
     def _admit_first(self) -> None:
-        commands, size, future = self._waiting.popleft()
+        future, (commands, size) = self._waiting.popitem(last=False)
         if not future.done():
             self.admit(commands, size)
             future.set_result(None)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterator
 
 import msgspec
 
 from stream_kernel.engine.process.slot import End, WorkerSlot
 from stream_kernel.errors import WorkerBootstrapError
+from stream_kernel.observability.quiet import QuietLogger
 
 __all__ = ["Replacements"]
 
-_logger = logging.getLogger("stream_kernel.lifecycle")
+_logger = QuietLogger("stream_kernel.lifecycle")
 _PAUSE_AFTER_FAILURE = 30.0
 """How long nothing is replaced for its age after a replacement did not come up, in seconds."""
 
@@ -94,8 +94,11 @@ class Replacements:
             return None
         self._coming.remove(replacement)
         self._pause_until = asyncio.get_running_loop().time() + _PAUSE_AFTER_FAILURE
-        error = end.boot_error or WorkerBootstrapError(f"the replacement of {slot.worker_id} ended: {end.reason}")
-        _logger.warning("%s stays: its replacement did not come up: %s", slot.worker_id, error)
+        if end.kind == "stopped":
+            error = WorkerBootstrapError(f"{slot.worker_id} was stopped while it was to be replaced")
+        else:
+            error = end.boot_error or WorkerBootstrapError(f"the replacement of {slot.worker_id} ended: {end.reason}")
+            _logger.warning("%s stays: its replacement did not come up: %s", slot.worker_id, error)
         if not replacement.outcome.done():
             replacement.outcome.set_exception(error)
         return replacement.old

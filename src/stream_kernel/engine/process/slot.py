@@ -30,6 +30,9 @@ from stream_kernel.routing.router import NodeRoute
 __all__ = ["End", "SlotOwner", "WorkerSlot"]
 
 
+_DEAF = "it was being stopped, and did not end when it was asked to"
+
+
 class End(msgspec.Struct, frozen=True):
     """How an incarnation ended: by itself, by our hand in the course of work, because it was asked to, or before it was ready."""
 
@@ -93,8 +96,8 @@ class WorkerSlot:
             "refuse_late_start": self._refuse_late_start,
             "say_stop": lambda: self._with_incarnation(self._say_stop),
             "close_stdin": lambda: self._with_incarnation(Incarnation.close_stdin),
-            "terminate": lambda: self._with_incarnation(lambda now: now.process.terminate_tree()),
-            "kill": lambda: self._with_incarnation(lambda now: now.process.kill_tree()),
+            "terminate": lambda: self._with_incarnation(self._terminate),
+            "kill": lambda: self._with_incarnation(self._kill),
             "leave_behind": lambda: self._with_incarnation(Incarnation.leave_behind),
         }
 
@@ -241,6 +244,14 @@ class WorkerSlot:
         self._emit("worker_stopping")
         now.say_stop()
 
+    def _terminate(self, now: Incarnation) -> None:
+        self._killed_for = self._killed_for or _DEAF
+        now.process.terminate_tree()
+
+    def _kill(self, now: Incarnation) -> None:
+        self._killed_for = self._killed_for or _DEAF
+        now.process.kill_tree()
+
     def _refuse_late_start(self) -> None:
         self._note_boot_error(
             f"{self.worker_id} was not ready within {self._group.start_timeout_seconds:g} s; if its nodes need longer to load, raise "
@@ -253,11 +264,11 @@ class WorkerSlot:
         try:
             process = await self._launch()
         except Exception as error:  # noqa: BLE001  whatever keeps a process from being spawned, those who wait for it must hear
-            python = self._group.python or "the parent's interpreter"
+            python = "the parent's interpreter" if self._group.python is None else repr(self._group.python)
             cause = error.strerror if isinstance(error, OSError) else type(error).__name__
             self._take("spawn_failed")
             self._launched.set()
-            self._tell_end(f"could not be spawned with {python!r}: {cause}", None, was_ready=False)
+            self._tell_end(f"could not be spawned with {python}: {cause}", None, was_ready=False)
             return
         self._now = now = Incarnation(self, self._place, Identity(self.worker_id, self.index, self.generation), process)
         self._emit("worker_spawned")
@@ -301,7 +312,8 @@ class WorkerSlot:
         if self._final:
             kind: Literal["died", "inflicted", "stopped", "unbootable"] = "stopped"
         elif was_ready:
-            kind = "inflicted" if self._killed_for is not None else "died"
+            is_no_news = self._killed_for is not None or (burial is not None and burial.was_on_trial)
+            kind = "inflicted" if is_no_news else "died"
         else:
             kind = "unbootable"
             detail = None if burial is None else "\n".join(burial.report.stderr_tail)

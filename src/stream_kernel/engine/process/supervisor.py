@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from stream_kernel.config.model import RuntimeConfig
 from stream_kernel.engine.base import Capabilities, Command, Engine, GroupSnapshot
@@ -92,13 +92,7 @@ class ProcessEngine(Engine):
 
     async def stop(self, groups: Sequence[str], deadline: float) -> None:
         chosen = [self._groups[name] for name in groups]
-        loop = asyncio.get_running_loop()
-        ends = {group.name: group.ends for group in chosen}
-        for left, group in zip(range(len(chosen), 0, -1), reversed(chosen), strict=True):
-            if group.ends == ends[group.name]:  # otherwise it was ended by force meanwhile, and may have been started again
-                group.stop()
-            # In reverse order of their start; one that does not end leaves the others their share of the time.
-            await _all_gone([group], loop.time() + max(0.0, deadline - loop.time()) / left)
+        await _one_after_other(chosen, WorkerGroup.stop, deadline)
         await _all_gone(chosen, deadline)
         running = [worker for group in chosen for worker in group.running()]
         if running:
@@ -107,8 +101,8 @@ class ProcessEngine(Engine):
 
     async def end(self, groups: Sequence[str]) -> None:
         chosen = [self._groups[name] for name in groups]
-        for group in reversed(chosen):
-            group.end()
+        deadline = asyncio.get_running_loop().time() + max(group.config.stop_timeout_seconds for group in chosen)
+        await _one_after_other(chosen, lambda group: group.end(deadline), deadline)
         await _all_gone(chosen, None)
         self._mark_stopped(chosen)
 
@@ -125,14 +119,18 @@ class ProcessEngine(Engine):
 
     async def restart(self, group: str) -> None:
         # A caller that gives up half-way must not leave the group without workers.
-        restarting = asyncio.get_running_loop().create_task(self._restart(group), name=f"stream_kernel restart {group}")
+        restarting = asyncio.get_running_loop().create_task(
+            self._restart(group, self._groups[group].ends), name=f"stream_kernel restart {group}"
+        )
         self._restarting.add(restarting)
         restarting.add_done_callback(self._restarting.discard)
         restarting.add_done_callback(lambda task: task.cancelled() or task.exception())
         await asyncio.shield(restarting)
 
-    async def _restart(self, group: str) -> None:
+    async def _restart(self, group: str, ends: int) -> None:
         chosen = self._groups[group]
+        if chosen.ends != ends:  # it was ended in the very pass in which this was asked for
+            raise WorkerBootstrapError(f"group '{group}' was stopped before it could be restarted", group=group)
         if chosen.is_replaceable:
             await chosen.replace_all()
         else:
@@ -146,6 +144,10 @@ class ProcessEngine(Engine):
         chosen.check_not_failed()
         if chosen.state != "ready":
             raise WorkerBootstrapError(f"group '{group}' was stopped while it was restarting", group=group)
+
+    def pids(self) -> set[int]:
+        """All processes that are workers, or are about to be, or were and have not ended yet."""
+        return set().union(*(group.pids() for group in self._groups.values()))
 
     def snapshot(self) -> tuple[GroupSnapshot, ...]:
         return tuple(group.snapshot() for group in self._groups.values())
@@ -180,6 +182,18 @@ def _raise_boot_error(groups: Iterable[WorkerGroup]) -> None:
     for group in groups:
         if group.boot_error is not None:
             raise group.boot_error
+
+
+async def _one_after_other(groups: Sequence[WorkerGroup], end: Callable[[WorkerGroup], None], deadline: float) -> None:
+    """End groups in reverse order of their start, each when the one before it is gone; one that does not end leaves the others their share
+    of the time until `deadline`.
+    """
+    loop = asyncio.get_running_loop()
+    ends = {group.name: group.ends for group in groups}
+    for left, group in zip(range(len(groups), 0, -1), reversed(groups), strict=True):
+        if group.ends == ends[group.name]:  # otherwise it was ended by force meanwhile, and may have been started again
+            end(group)
+        await _all_gone([group], loop.time() + max(0.0, deadline - loop.time()) / left)
 
 
 async def _all_gone(groups: Sequence[WorkerGroup], deadline: float | None) -> None:

@@ -54,7 +54,7 @@ class Ticket:
         """The stacks of its worker at that moment."""
         self._loop = loop
         self._deadline = command.deadline
-        self._entered = loop.time()
+        self._entered = loop.time() if command.waited_since is None else command.waited_since
         self._begun: float | None = None
         self._worker: tuple[str, int, int] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -109,7 +109,7 @@ class Ticket:
 
     def withdraw(self, reason: str) -> None:
         """Settle it as not executed if no worker has taken it yet; its deadline timer then finds it settled."""
-        if self.holder is None:
+        if self.holder is None and not self.settled:
             self._settle(Loss("transport", reason, self._report("not_executed", "withdrawn")))
 
     def answer(

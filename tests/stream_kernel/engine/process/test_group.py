@@ -268,7 +268,9 @@ async def test_a_caller_does_not_wait_for_a_worker_that_cannot_be_killed() -> No
     ticket = stage.submit(seconds=5)
     await ticket.future
     assert 5 <= now() - START <= 5.05
-    assert (outcome(ticket), loss(ticket).exit) == ("timeout maybe_executed", None)
+    report = loss(ticket).exit
+    assert outcome(ticket) == "timeout maybe_executed"
+    assert report is not None and (report.worker_id, report.requests, report.signal) == ("g#0", 0, None)
     stage.children[0].die(signal="SIGKILL")
     await stage.end()
 
@@ -860,7 +862,7 @@ async def test_the_end_is_bounded_for_workers_that_are_idle_and_those_that_hang(
     hanging = stage.submit(seconds=3600)
     idle, busy = stage.children[1], stage.children[0]
     await busy.next_command()
-    stage.group.end()
+    stage.group.end(now() + 5)
     await asyncio.sleep(1.6)
     assert (idle.is_alive, busy.is_alive) == (True, False), "one that is at work has had its patience"
     await stage.group.gone()
