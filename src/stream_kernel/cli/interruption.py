@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
+import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+
+from stream_kernel.cli.signals import hear_with
 
 __all__ = ["Interruption"]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_FAREWELL_SECONDS = 1.0
+"""How long what is said at the end may take before a signal cuts it off: it waits for whoever should read it."""
 _SHOW_CURSOR = b"\x1b[?25h\n"
 """A bar hides it."""
 
@@ -19,7 +21,8 @@ _SHOW_CURSOR = b"\x1b[?25h\n"
 class Interruption:
     """While it is entered, the first of both signals calls `end` on the event loop, and each one after it `kill`.
 
-    `number` is the signal that came last, or None.
+    `number` is the signal that came last, or None. What comes after it was left changes nothing: the run has ended, and what is said of it
+    is being written. The handler stays for that.
     """
 
     def __init__(self, end: Callable[[], object], kill: Callable[[], object], *, is_inline: bool) -> None:
@@ -28,26 +31,31 @@ class Interruption:
         self._end = end
         self._kill = kill
         self._is_inline = is_inline
-        self._before: dict[int, Any] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._left = 0.0
 
     def __enter__(self) -> Interruption:
         self._loop = asyncio.get_running_loop()
-        # A signal that whoever started this has ignored stays ignored: a job in the background hears no Ctrl-C.
-        heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        self._before = {number: signal.signal(number, self._hear) for number in heard}
+        hear_with(self._hear)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._left = time.monotonic()
+        self._loop = None
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self._loop is None:
+            if time.monotonic() > self._left + _FAREWELL_SECONDS:
+                _end_at_once(number)
+            return
         is_first, self.number = self.number is None, number
         if self._is_inline and not is_first:
             # The first one is not heard: a node does not come back. No worker is left behind.
-            if os.isatty(2):
-                os.write(2, _SHOW_CURSOR)
-            os._exit(128 + number)
-        assert self._loop is not None
+            _end_at_once(number)
         self._loop.call_soon_threadsafe(self._end if is_first else self._kill)
+
+
+def _end_at_once(number: int) -> None:
+    if os.isatty(2):
+        os.write(2, _SHOW_CURSOR)
+    os._exit(128 + number)

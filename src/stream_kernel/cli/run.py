@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pdb
+import signal
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
@@ -14,8 +15,10 @@ from stream_kernel.cli.exit_codes import ExitCode, exit_code_of, interruption_co
 from stream_kernel.cli.interruption import Interruption
 from stream_kernel.cli.reaper import reaping
 from stream_kernel.cli.reporter import Reporter, counted
+from stream_kernel.cli.signals import end_at_once
 from stream_kernel.cli.streams import STANDARD, OpenStream, is_standard_output, open_input, open_output, refuse_same_file
 from stream_kernel.config.model import RuntimeConfig
+from stream_kernel.engine.process.supervisor import ProcessEngine
 from stream_kernel.errors import ConfigurationError
 from stream_kernel.execution.orchestration.line_sink import LineSink
 from stream_kernel.execution.orchestration.line_source import LineSource
@@ -99,6 +102,8 @@ def run_lines(options: RunOptions, reporter: Reporter) -> tuple[RunSummary | Non
     with ExitStack() as stack:
         streams = _open(options, stack)
         stack.enter_context(reporter)
+        if options.debug:
+            _leave_signals_to_the_debugger()
         try:
             summary: RunSummary | None = asyncio.run(_run(options, streams, reporter, ending))
         except (KeyboardInterrupt, asyncio.CancelledError):  # before the run began, or when all of it had ended
@@ -143,20 +148,16 @@ async def _run(options: RunOptions, streams: _Streams, reporter: Reporter, endin
     config = options.config.model_copy(update={"message_modules": ()})
     async with AsyncExitStack() as stack:
         ending.task = asyncio.current_task()
-        if not options.debug:  # the debugger has its own use for Ctrl-C
+        if not options.debug:
             stack.enter_context(ending.interruption)
         supervisor = ending.supervisor = AsyncBoundarySupervisor(config, on_node_exception=_debug if options.debug else None)
-        if config.bootstrap.mode == "process_supervisor":  # inline, a child that has ended may be one that a node is going to wait for
-            await stack.enter_async_context(reaping(lambda: _worker_pids(supervisor)))
+        if isinstance(supervisor.engine, ProcessEngine):  # inline, a child that has ended may be one that a node is going to wait for
+            await stack.enter_async_context(reaping(supervisor.engine.pids))
         await stack.enter_async_context(supervisor)
         ending.run = _stream_run(options, supervisor, streams)
         reporter.begin(config.scenario_id)
         async with _shown(ending.run, reporter):
             return await ending.run.run()
-
-
-def _worker_pids(supervisor: AsyncBoundarySupervisor) -> list[int]:
-    return [worker.pid for group in supervisor.snapshot().groups for worker in group.workers if worker.pid is not None]
 
 
 def _stream_run(options: RunOptions, supervisor: AsyncBoundarySupervisor, streams: _Streams) -> StreamRun:
@@ -198,6 +199,13 @@ async def _shown(run: StreamRun, reporter: Reporter) -> AsyncIterator[None]:
     finally:
         ticking.cancel()
         reporter.show(run.progress())
+
+
+def _leave_signals_to_the_debugger() -> None:
+    """It has its own use for Ctrl-C, and takes any other `KeyboardInterrupt` for one."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, end_at_once)):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def _debug(error: BaseException) -> None:
