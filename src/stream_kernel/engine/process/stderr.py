@@ -13,6 +13,8 @@ import os
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+from stream_kernel.observability.quiet import QuietLogger
+
 __all__ = ["StderrDrain"]
 
 _CHUNK = 1 << 16
@@ -35,7 +37,7 @@ class StderrDrain:
 
     def __init__(self, fd: int, *, group: str, worker_id: str) -> None:
         self._fd = fd
-        self._log = _PacedLog(logging.getLogger(f"stream_kernel.worker.{group}"), worker_id)
+        self._log = _PacedLog(QuietLogger(f"stream_kernel.worker.{group}"), worker_id)
         self._lines: deque[bytes] = deque(maxlen=_KEPT_LINES)
         self._rest = b""
         self._is_open = False
@@ -92,7 +94,7 @@ class StderrDrain:
 class _PacedLog:
     """Logs lines, a few of them in each pass of the event loop and so many in a second, and says how many it has left out."""
 
-    def __init__(self, logger: logging.Logger, worker_id: str) -> None:
+    def __init__(self, logger: QuietLogger, worker_id: str) -> None:
         self._logger = logger
         self._worker_id = worker_id
         self._waiting: deque[bytes] = deque()
@@ -104,7 +106,7 @@ class _PacedLog:
 
     def add(self, text: bytes) -> None:
         """Log these lines in later passes, or count them."""
-        if not self._logger.isEnabledFor(logging.INFO):
+        if not self._logger.is_enabled_for(logging.INFO):
             return
         loop = asyncio.get_running_loop()
         if loop.time() >= self._second_ends:
