@@ -44,5 +44,5 @@ def test_records_arrive_with_their_level(caplog: pytest.LogCaptureFixture) -> No
         assert (logger.is_enabled_for(logging.INFO), logger.is_enabled_for(logging.DEBUG)) == (True, False)
         logger.debug("hidden")
         logger.info("%d worker", 1)
-        logger.error("gone", exc_info=True)
+        logger.error("gone")
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("INFO", "1 worker"), ("ERROR", "gone")]
