@@ -46,5 +46,7 @@ def test_anything_else_that_is_missing_is_a_fault_and_shows_itself() -> None:
 
 def test_with_the_extra_it_runs_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[str] = []
+    monkeypatch.setattr("stream_kernel.cli.hear_with", lambda handler: None)
+    monkeypatch.setattr("atexit.register", lambda handler: None)
     monkeypatch.setattr("stream_kernel.cli.app.app", lambda: started.append("app"))
     assert (cli.main(), started) == (0, ["app"])

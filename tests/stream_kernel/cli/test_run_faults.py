@@ -534,12 +534,54 @@ def test_a_signal_while_nobody_takes_the_outputs_ends_the_run_with_a_whole_line(
     assert f"({len(lines):,} output" in done.err
 
 
-def test_a_signal_while_the_script_is_imported_ends_it_quietly(cli: Cli) -> None:
+@pytest.mark.fault("FAULT-26")
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_a_signal_while_the_script_is_imported_ends_it_quietly(cli: Cli, number: signal.Signals, code: int) -> None:
     with cli.start("run", cli.config(ONE, source="work"), "--input", cli.lines(numbers(1, 3))) as process:
         until(lambda: b"pydantic_core" in Path(f"/proc/{process.pid}/maps").read_bytes())
-        done = interrupt(process, signal.SIGINT)
-    assert done.code == 130
+        done = interrupt(process, number)
+    assert done.code == code
     assert "Traceback" not in done.err
+
+
+def pester(process: subprocess.Popen[bytes], number: signal.Signals) -> str:
+    """Send a signal again and again until the process has ended; gives what it says."""
+
+    def has_ended() -> bool:
+        process.send_signal(number)
+        return process.poll() is not None
+
+    until(has_ended)
+    return process.communicate(timeout=SECONDS)[1].decode()
+
+
+@pytest.mark.fault("FAULT-26")
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_any_number_of_signals_while_the_workers_start_gives_one_message_and_the_exit_code(
+    cli: Cli, make_fifo: MakeFifo, number: signal.Signals, code: int
+) -> None:
+    started, release = make_fifo("started"), make_fifo("release")
+    settings = {"slow_start": {"started": started.path, "release": release.path}}
+    config = cli.config({"g": ["slow_start"]}, source="slow_start", settings=settings)
+    with cli.start("run", config, "--input", cli.lines(numbers(1, 3)), "--output", str(cli.output)) as process:
+        started.wait()
+        said = pester(process, number)
+    assert (process.returncode, said) == (code, "stream-kernel: interrupted before a line was taken\n")
+
+
+@pytest.mark.fault("FAULT-26")
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_any_number_of_signals_in_a_run_leaves_what_is_said_at_its_end(
+    cli: Cli, make_fifo: MakeFifo, number: signal.Signals, code: int
+) -> None:
+    with Held(cli, make_fifo, "feature", "--drain-timeout", str(SECONDS), stop_timeout_seconds=SECONDS).run() as process:
+        process.send_signal(number)
+        first_line(process)
+        said = pester(process, number)
+    assert process.returncode == code
+    assert said.startswith(f"stream-kernel: interrupted\n  complete: lines 1 to 24 (24 outputs in {cli.output})\n  not complete: line")
+    assert "Traceback" not in said
+    assert cli.outputs() == seen(1, 24)
 
 
 @pytest.mark.fault("FAULT-26")
