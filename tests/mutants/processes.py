@@ -150,7 +150,7 @@ LIFELINE = (
         "dropped-without-a-kill",
         "a supervisor that is dropped takes its workers along",
         "engine/process/child.py",
-        "        return\n    _signal_group(pid, signal.SIGKILL)\n    box.close()\n",
+        "        return\n    tree.signal(signal.SIGKILL)\n    box.close()\n",
         "        return\n    box.close()\n",
         ("engine/process/test_dropped_child.py",),
     ),

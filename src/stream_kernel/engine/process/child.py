@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 
 from stream_kernel.engine.process.black_box import BlackBox
+from stream_kernel.engine.process.forks import ApartFromForks
 from stream_kernel.engine.process.memory import MemoryWatch
 from stream_kernel.engine.process.stderr import StderrDrain
 from stream_kernel.engine.process.worker_process import ExitStatus
@@ -42,6 +43,7 @@ class Child:
         self.pid = process.pid
         self._process = process
         self._pidfd = _pidfd(process.pid)
+        self._tree = _Tree(process.pid, self._pidfd)
         self._waiter: asyncio.Task[None] | None = None
         self._stdin, self._stdout, _, _ = pipes
         self._stderr = drain
@@ -50,7 +52,7 @@ class Child:
         self._fds = {*pipes, *([] if self._pidfd is None else [self._pidfd])}
         # Should the supervisor be dropped without being closed, its workers go with it. At the end of the interpreter the lifeline
         # does that by itself.
-        self._release = weakref.finalize(self, _release, os.getpid(), process.pid, box, self._fds)
+        self._release = weakref.finalize(self, _release, os.getpid(), self._tree, box, self._fds)
         self._release.atexit = False
         _LIVE.add(self)
 
@@ -59,7 +61,14 @@ class Child:
         cls, arguments: Callable[[int, int], Sequence[str]], environment: Mapping[str, str], *, group: str, worker_id: str
     ) -> Child:
         """Start a process; `arguments` is given the numbers of the lifeline and of the black box. Raises `OSError`; leaks no descriptor."""
+        return await ApartFromForks(cls._spawn(arguments, environment, group, worker_id))
+
+    @classmethod
+    async def _spawn(
+        cls, arguments: Callable[[int, int], Sequence[str]], environment: Mapping[str, str], group: str, worker_id: str
+    ) -> Child:
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            _SPAWNING.update((ours, theirs))
             child_stdin, stdin = _pipe(theirs, ours)
             stdout, child_stdout = _pipe(ours, theirs)
             stderr, child_stderr = _pipe(ours, theirs)
@@ -196,13 +205,13 @@ class Child:
     def terminate_tree(self) -> None:
         """SIGTERM to its process tree."""
         if self._release.alive:
-            _signal_group(self.pid, signal.SIGTERM)
+            self._tree.signal(signal.SIGTERM)
 
     def kill_tree(self) -> None:
         """SIGKILL to the process and to everything in its session's process group."""
         if self._release.alive:
             self._memory.sample()  # the last moment at which it tells
-            _signal_group(self.pid, signal.SIGKILL)
+            self._tree.signal(signal.SIGKILL)
 
     async def reap(self, timeout_seconds: float) -> ExitStatus:
         """Wait, for a bounded time, until the process is gone."""
@@ -223,7 +232,7 @@ class Child:
         """Kill what is left of the tree, take what is left on stderr, release all descriptors."""
         if not self._release.alive:
             return
-        _signal_group(self.pid, signal.SIGKILL)
+        self._tree.signal(signal.SIGKILL)
         self._stderr.close()
         self.unwatch_stdout()
         self.unwatch_stdin()
@@ -240,6 +249,42 @@ class Child:
             for fd in self._fds:
                 os.close(fd)
             self._fds.clear()
+
+
+class _Tree:
+    """The process group of a worker. Its number is that of the worker: once both are gone, it may be given to somebody else."""
+
+    def __init__(self, pid: int, pidfd: int | None) -> None:
+        self._pid = pid
+        self._pidfd = pidfd
+        self._is_killed = False
+
+    def signal(self, number: int) -> None:
+        """To the worker and to all in its group; after SIGKILL nobody is left to send anything to."""
+        if not self._is_killed and not self._is_somebody_else():
+            self._is_killed = number == signal.SIGKILL
+            _signal_group(self._pid, number)
+
+    def _is_somebody_else(self) -> bool:
+        """The worker has been reaped, and a process has its number: nothing can have been left of the group then."""
+        if self._pidfd is not None:
+            try:
+                signal.pidfd_send_signal(self._pidfd, 0)
+            except ProcessLookupError:
+                return _is_there(self._pid)
+            except PermissionError:
+                pass
+        return False
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[int, int]:
@@ -261,22 +306,27 @@ def _pidfd(pid: int) -> int | None:
         return None
 
 
-def _release(owner: int, pid: int, box: BlackBox, fds: set[int]) -> None:
+def _release(owner: int, tree: _Tree, box: BlackBox, fds: set[int]) -> None:
     if os.getpid() != owner:  # a copy in a forked process, whose descriptors are closed already
         return
-    _signal_group(pid, signal.SIGKILL)
+    tree.signal(signal.SIGKILL)
     box.close()
     while fds:
         os.close(fds.pop())
 
 
 _LIVE: weakref.WeakSet[Child] = weakref.WeakSet()
+_SPAWNING: weakref.WeakSet[contextlib.ExitStack] = weakref.WeakSet()
+"""What closes the descriptors of a worker that no `Child` has yet; nothing, when one has them."""
 
 
 def _close_in_forked_child() -> None:
     """A process forked from this one must not hold the lifelines: workers would outlive their parent for as long as it lives."""
     for child in list(_LIVE):
         child.disown()
+    for stack in list(_SPAWNING):
+        with contextlib.suppress(OSError):  # of a child that was disowned just now
+            stack.close()
 
 
 os.register_at_fork(after_in_child=_close_in_forked_child)

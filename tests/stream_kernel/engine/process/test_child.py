@@ -8,13 +8,14 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from processes import Liveness, ends, is_alive, stop_and_wait, watched
-from stream_kernel.engine.process.child import Child
+from stream_kernel.engine.process.child import Child, _Tree
 from stream_kernel.engine.process.worker_process import ExitStatus, Launch, WorkerProcess
 from stream_kernel.protocol.breadcrumb import BLACK_BOX_SIZE, STACKS_SIGNAL, Progress, pack_progress
 from waiting import in_thread
@@ -300,6 +301,98 @@ async def test_a_forked_copy_of_the_parent_holds_nothing_of_it_and_does_it_no_ha
     await within(seen.over)
     assert await child.reap(SECONDS) == ExitStatus(exit_code=0)
     child.close()
+
+
+FORKS = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+def exit_code_of_a_copy(code: Callable[[], int]) -> int:
+    """What `code` gives in a forked copy of this process."""
+    copy = os.fork()
+    if copy == 0:
+        os._exit(code())
+    return os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
+
+
+@FORKS
+@pytest.mark.fault("FAULT-25")
+async def test_a_copy_forked_while_a_child_is_spawned_holds_nothing_of_it_and_does_it_no_harm() -> None:
+    before = open_descriptors()
+    spawning = asyncio.create_task(spawned("cat"))
+    await asyncio.sleep(0)
+    assert not spawning.done()
+    held = {fd for fd in set(open_descriptors()) - set(before) if "pidfd" not in describe(fd)}
+    assert len(held) >= 5
+    assert exit_code_of_a_copy(lambda: len(held & set(open_descriptors()))) == 0
+    child = await spawning
+    seen = Seen(child)
+    child.write(b"still there")
+    assert await seen.chunk() == b"still there"
+    child.kill_tree()
+    await within(seen.over)
+    assert await child.reap(SECONDS) == ExitStatus(signal="SIGKILL")
+    child.close()
+
+
+@FORKS
+@pytest.mark.fault("FAULT-25")
+async def test_another_thread_forks_before_a_process_is_started_or_after_but_not_meanwhile() -> None:
+    before = set(open_descriptors())
+    about_to, forked = threading.Event(), threading.Event()
+    codes: list[int] = []
+
+    def fork() -> None:
+        about_to.set()
+        codes.append(exit_code_of_a_copy(lambda: sum("pipe:" in describe(fd) for fd in set(open_descriptors()) - before)))
+        forked.set()
+
+    thread = threading.Thread(target=fork)
+
+    def arguments(lifeline: int, black_box: int) -> Sequence[str]:
+        thread.start()
+        assert about_to.wait(SECONDS)
+        assert not forked.wait(0.2)
+        return ["cat"]
+
+    child = await Child.spawn(arguments, dict(os.environ), group="g", worker_id="g#0")
+    await in_thread(thread.join, SECONDS)
+    assert codes == [0]
+    child.kill_tree()
+    assert await ended(child) == ExitStatus(signal="SIGKILL")
+
+
+async def test_its_group_is_killed_once_and_its_number_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[int] = []
+    kill_group = os.killpg
+
+    def note_and_kill(pid: int, number: int) -> None:
+        killed.append(pid)
+        kill_group(pid, number)
+
+    monkeypatch.setattr(os, "killpg", note_and_kill)
+    child = await spawned("cat")
+    pid = child.pid
+    child.kill_tree()
+    assert await ended(child) == ExitStatus(signal="SIGKILL")
+    del child
+    gc.collect()
+    assert killed == [pid]
+
+
+async def test_who_has_the_number_of_a_worker_that_is_gone_gets_none_of_its_signals() -> None:
+    gone, other = await spawned("true"), await spawned("cat")
+    seen = Seen(gone)
+    await within(seen.over)
+    await gone.reap(SECONDS)
+    with watched(other.pid) as pidfd:
+        reused = _Tree(other.pid, gone._pidfd)
+        reused.signal(signal.SIGTERM)
+        reused.signal(signal.SIGKILL)
+        assert not ends(pidfd, 0.1)
+        _Tree(other.pid, pidfd).signal(signal.SIGKILL)
+        assert ends(pidfd)
+    gone.close()
+    assert await ended(other) == ExitStatus(signal="SIGKILL")
 
 
 async def test_without_pidfds_it_is_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
