@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,10 @@ import pytest
 from cli import SCRIPT, SECONDS, Cli, encoded, environment
 from fixture_types import MakeFifo
 from processes import ends, state_of, watched
+from stream_kernel.cli.configuration import load_config
 from stream_kernel.cli.reaper import Reaper, reaping
+from stream_kernel.cli.reporter import make_console, reporter_for
+from stream_kernel.cli.run import RunOptions, run_lines
 from waiting import until
 
 NEW_NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
@@ -69,6 +73,36 @@ async def test_a_process_that_is_not_pid_1_reaps_nothing() -> None:
 
     async with reaping(awaited):
         assert os.getpid() != 1
+
+
+def test_a_run_leaves_a_worker_alone_that_has_not_taken_its_place_yet(
+    monkeypatch: pytest.MonkeyPatch, cli: Cli, make_fifo: MakeFifo
+) -> None:
+    asked: list[Callable[[], Collection[int]]] = []
+
+    @asynccontextmanager
+    async def reaping_by(awaited: Callable[[], Collection[int]]) -> AsyncIterator[None]:
+        asked.append(awaited)
+        yield
+
+    monkeypatch.setattr("stream_kernel.cli.run.reaping", reaping_by)
+    started, release, lines = make_fifo("started"), make_fifo("release"), make_fifo("lines")
+    settings = {"slow_start": {"started": started.path, "release": release.path}}
+    groups = {"g": {"nodes": ["slow_start"], "max_requests_per_worker": 1}}
+    config = load_config(cli.config(groups, source="slow_start", settings=settings))
+    options = RunOptions(config=config, input=lines.path, output=str(cli.output))
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(run_lines, options, reporter_for(make_console(stderr=True), is_quiet=True))
+        with Path(lines.path).open("w") as given:
+            started.wait()
+            release.release()
+            given.write('{"n":1}\n')
+            given.flush()
+            started.wait()  # its replacement is on its way
+            assert len(cli.workers()) == 2
+            assert set(asked[0]()) == set(cli.workers())
+            release.release()
+        assert running.result(SECONDS)[1] == 0
 
 
 # -- as PID 1
