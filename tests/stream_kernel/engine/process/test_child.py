@@ -383,8 +383,9 @@ async def test_its_group_is_killed_once_and_its_number_is_not_used_again(monkeyp
 
 
 async def test_who_has_the_number_of_a_worker_that_is_gone_gets_none_of_its_signals() -> None:
-    gone, other = await spawned("true"), await spawned("cat")
+    gone, other = await spawned("cat"), await spawned("cat")
     seen = Seen(gone)
+    gone.close_stdin()
     await within(seen.over)
     await gone.reap(SECONDS)
     with watched(other.pid) as pidfd:
