@@ -379,7 +379,7 @@ class AsyncBoundarySupervisor:
         self._loop = asyncio.get_running_loop()
         self._disarm()
         # At the end of the interpreter the workers end by themselves.
-        self._abandoned = weakref.finalize(self, abandon_engine, self._pid, self.engine, self._loop)
+        self._abandoned = weakref.finalize(self, abandon_engine, self._pid, weakref.ref(self.engine), weakref.ref(self._loop))
         self._abandoned.atexit = False
 
     def _disarm(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import warnings
+import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -42,17 +43,20 @@ def chosen_groups(config: RuntimeConfig, given: Sequence[str] | None) -> list[st
     return list(given)
 
 
-def abandon_engine(owner: int, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
-    """The supervisor in process `owner` was dropped: kill the workers that it has left, on its event loop if that still runs, and warn."""
+def abandon_engine(owner: int, engine_of: weakref.ref[Engine], loop_of: weakref.ref[asyncio.AbstractEventLoop]) -> None:
+    """The supervisor in process `owner` was dropped: kill the workers that it has left, on its event loop if that still runs, and warn.
+
+    The references are weak, or they would keep what calls at work hold, which is the supervisor too. An engine that has gone together with
+    it was known to no event loop any more, and its workers end with it.
+    """
+    engine, loop = engine_of(), loop_of()
     if os.getpid() != owner or not isinstance(engine, ProcessEngine):  # a forked copy has no workers; inline there are none
         return
     pids = engine.pids()
     states = {worker.state for group in engine.snapshot() for worker in group.workers}
     if not pids and states <= {"stopped", "failed"}:
         return
-    try:
-        loop.call_soon_threadsafe(engine.kill_now)
-    except RuntimeError:  # it is closed
+    if loop is None or not _tell(loop, engine):
         kill_trees(pids)
         if not pids:
             return
@@ -60,6 +64,14 @@ def abandon_engine(owner: int, engine: Engine, loop: asyncio.AbstractEventLoop) 
         names = ", ".join(group.name for group in engine.snapshot())
         text = f"an AsyncBoundarySupervisor was dropped without close(): the workers of its groups ({names}) are killed"
         warnings.warn(text, ResourceWarning, stacklevel=1)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, engine: Engine) -> bool:
+    try:
+        loop.call_soon_threadsafe(engine.kill_now)
+    except RuntimeError:  # it is closed
+        return False
+    return True
 
 
 async def end_without_loop(engine: Engine, groups: Sequence[str]) -> None:
