@@ -46,8 +46,8 @@ def test_forks_while_workers_start_neither_hold_up_the_start_nor_keep_workers_al
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command, pipe = [sys.executable, str(script)], subprocess.PIPE
     with (
-        ExitStack() as stack,
         subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as parent,
+        ExitStack() as stack,
     ):
         stack.callback(parent.kill)
         assert parent.stdout is not None
