@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from naming import named
 from stream_kernel import ConfigurationError, NodeContext, node
 from stream_kernel.nodes.decorator import spec_of
 from stream_kernel.routing.router import NodeRoute
@@ -48,7 +49,7 @@ def test_a_subclass_of_a_marked_class_is_no_node() -> None:
     assert spec_of(Derived) is None
 
 
-@pytest.mark.parametrize("candidate", [1, "x", None, object(), len, int], ids=repr)
+@pytest.mark.parametrize("candidate", [1, "x", None, object(), len, int], ids=named)
 def test_anything_else_has_no_spec(candidate: object) -> None:
     assert spec_of(candidate) is None
 

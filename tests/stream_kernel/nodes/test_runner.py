@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from naming import named
 from stream_kernel import BoundaryFailure, Envelope, NodeContext, TerminalEvent, node
 from stream_kernel.nodes.decorator import spec_of
 from stream_kernel.nodes.registry import BuiltNode
@@ -121,7 +122,7 @@ async def async_generated() -> AsyncIterator[Any]:
         ([Envelope(None), None], [None]),
         (TerminalEvent("success", payload=[1]), [[1]]),
     ],
-    ids=repr,
+    ids=named,
 )
 async def test_exactly_lists_tuples_and_generators_are_many_outputs(output: Any, values: list[Any]) -> None:
     bench = Bench(giving(lambda: output, emits=[Order]))
@@ -347,7 +348,7 @@ async def test_a_chain_that_is_too_long_names_its_last_node_and_the_count() -> N
         ConnectionError(),
         GeneratorExit(),
     ],
-    ids=repr,
+    ids=named,
 )
 async def test_whatever_a_node_raises_is_its_failure(error: BaseException) -> None:
     failure = await Bench(giving(lambda: raise_(error))).failure("give", 0)
@@ -365,7 +366,7 @@ async def test_whatever_a_node_raises_is_its_failure(error: BaseException) -> No
         assert (await Bench(awaiting).failure("awaiting", 0)).exception_type == type(error).__name__
 
 
-@pytest.mark.parametrize("error", [ValueError(), SystemExit(), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("error", [ValueError(), SystemExit(), KeyboardInterrupt()], ids=named)
 async def test_a_generator_that_raises_drops_what_it_has_yielded(error: BaseException) -> None:
     def failing() -> Iterator[int]:
         yield 1

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from naming import named
 from stream_kernel.errors import PayloadError
 from stream_kernel.protocol.plain import LARGE_DATA_PAGE, decode_plain, encode_plain
 
@@ -146,7 +147,7 @@ def test_values_at_the_edges_come_back_exactly(value: Any) -> None:
 
 
 @pytest.mark.fault("FAULT-19")
-@pytest.mark.parametrize(("value", "reason"), REFUSED, ids=lambda value: repr(value)[:40])
+@pytest.mark.parametrize(("value", "reason"), REFUSED, ids=lambda value: named(value)[:40])
 @pytest.mark.parametrize(
     ("around", "path"),
     [

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from naming import named
 from stream_kernel.errors import PayloadError
 from stream_kernel.protocol.typed import TypedCodec, UnsupportedType, is_message_class
 
@@ -448,7 +449,7 @@ def test_a_field_with_an_arbitrary_value_is_carried_exactly_or_refused(cls: type
         (list[Point] | None, [Point(x=1), Point(x=2, _y=1)], "is an int", ".v[1]._y"),
         (int | None, "1", "is a str", ".v"),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_a_value_that_is_not_exactly_of_its_declared_type_is_refused(kind: Any, value: Any, reason: str, path: str) -> None:
     error = refused(kind, value)
@@ -671,7 +672,7 @@ class ModelB(pydantic.BaseModel):
         (Broken, "surrogates"),
         (Nothing, "at least one item"),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_a_class_with_a_field_that_cannot_cross_is_refused_when_it_is_declared(kind: Any, reason: str) -> None:
     with pytest.raises(UnsupportedType) as caught:
@@ -680,7 +681,7 @@ def test_a_class_with_a_field_that_cannot_cross_is_refused_when_it_is_declared(k
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("cls", [int, dict, list[int], enum.Enum, object()], ids=repr)
+@pytest.mark.parametrize("cls", [int, dict, list[int], enum.Enum, object()], ids=named)
 def test_what_is_no_message_class_has_no_codec(cls: Any) -> None:
     assert not is_message_class(cls)
     with pytest.raises(UnsupportedType, match=r"is no dataclass, pydantic model or msgspec\.Struct"):
@@ -759,7 +760,7 @@ class Stripping(pydantic.BaseModel, str_strip_whitespace=True):
 
 
 @pytest.mark.parametrize(
-    ("value", "path"), [(Doubling(1), ".n"), (Growing([[]]), ".items[0]"), (class_with(Doubling)(Doubling(3)), ".v.n")], ids=repr
+    ("value", "path"), [(Doubling(1), ".n"), (Growing([[]]), ".items[0]"), (class_with(Doubling)(Doubling(3)), ".v.n")], ids=named
 )
 def test_a_class_that_changes_its_fields_when_it_is_built_is_refused_at_the_sender(value: Any, path: str) -> None:
     with pytest.raises(PayloadError, match="is changed by its class when it is built again") as caught:
@@ -830,7 +831,7 @@ class Strict:
             raise ValueError("hunter2")
 
 
-@pytest.mark.parametrize("cls", [Choosy, Strict, class_with(Choosy), class_with(Strict)], ids=repr)
+@pytest.mark.parametrize("cls", [Choosy, Strict, class_with(Choosy), class_with(Strict)], ids=named)
 @pytest.mark.parametrize("n", [3, 4])
 @pytest.mark.fault("FAULT-34")
 def test_what_a_class_raises_when_it_is_built_is_the_one_error_without_its_text(cls: type, n: int) -> None:
@@ -882,7 +883,7 @@ class Order:
         ({"struct": {"longName": 1}}, Order(struct=Tagged(1))),
         ({"open": {"x": [1, {"y": None}]}}, Order(open={"x": [1, {"y": None}]})),
     ],
-    ids=repr,
+    ids=lambda value: named(value) if isinstance(value, dict) else type(value).__name__,
 )
 def test_plain_json_becomes_an_instance_of_the_wanted_class(wire: Any, expected: Order) -> None:
     assert_same(TypedCodec(Order).adopt(json.dumps(wire).encode()), expected)
@@ -906,7 +907,7 @@ def test_plain_json_becomes_an_instance_of_the_wanted_class(wire: Any, expected:
         ([], "Expected `object`, got `array`", ""),
         ({"open": 1 << 64}, "beyond 64 bit", ".open"),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_plain_json_of_which_something_would_be_lost_is_refused(wire: Any, reason: str, path: str) -> None:
     with pytest.raises(PayloadError) as caught:

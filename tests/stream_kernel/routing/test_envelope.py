@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from naming import named
 from stream_kernel import BoundaryFailure, Envelope, RoutingResult, TerminalEvent
 from stream_kernel.platform.services.reply_waiter import TerminalEvent as TerminalEventOfThePlan
 
@@ -31,7 +32,7 @@ def test_two_values_share_no_default() -> None:
 @pytest.mark.parametrize(
     ("value", "field"),
     [(Envelope(1), "payload"), (TerminalEvent("success"), "status"), (FAILURE, "message"), (RoutingResult(), "terminal_outputs")],
-    ids=repr,
+    ids=named,
 )
 def test_values_are_frozen(value: Any, field: str) -> None:
     with pytest.raises(AttributeError):

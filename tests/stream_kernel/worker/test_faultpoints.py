@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from naming import named
 from processes import is_alive, watched
 from stream_kernel.errors import ProtocolViolation
 from stream_kernel.protocol.breadcrumb import Progress
@@ -264,7 +265,7 @@ def test_every_action_can_be_ordered_at_every_point_where_it_makes_sense(worker:
         (FaultOrder("mid_write", "garbage", argument="5"), ["in the middle of a frame", "hold"]),
         (FaultOrder("in_node", "duplicate"), ["there is a frame to write twice only at"]),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_an_order_that_cannot_be_followed_is_a_boot_error_that_names_it(
     worker: Any, make_bootstrap: MakeBootstrap, order: FaultOrder, words: list[str]

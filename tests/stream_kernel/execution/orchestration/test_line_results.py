@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from naming import named
 from stream_kernel import Envelope, TerminalEvent
 from stream_kernel.engine.settlement import Finished
 from stream_kernel.errors import boundary_error
@@ -81,7 +82,7 @@ def test_a_line_whose_value_is_null_is_an_input() -> None:
         (TerminalEvent("success", {"v": 1}), b'{"v":1}'),
         (TerminalEvent("success", "text"), b"text"),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_a_text_is_written_as_it_is_and_anything_else_as_json(payload: Any, written: bytes) -> None:
     assert result(output(0, payload)).outputs == [written]
