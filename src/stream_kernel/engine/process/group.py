@@ -377,8 +377,6 @@ class WorkerGroup:
     def _why_not(self) -> str:
         return f"the group has failed: {self._failure}" if self.state == "failed" else f"the group is {self.state}"
 
-    # -- small things
-
     def _all(self) -> Iterator[WorkerSlot]:
         """The workers, those that are to replace one, and those that have been replaced and are not gone yet."""
         yield from list(self._slots)
