@@ -36,7 +36,8 @@ def test_the_report_of_a_hang_holds_the_stack_also_while_c_code_holds_the_gil(
         assert report.stack is not None and "in busy" in report.stack and "fault_nodes.py" in report.stack
         assert report.node == "busy" and report.input_index == 0
         end = end_of_lost_worker(supervisor)
-        assert report.exit in (None, end)
+        assert report.exit is not None
+        assert (report.exit.worker_id, report.exit.generation, report.exit.pid, report.exit.requests) == ("g#0", 1, pid, 1)
         assert (end.worker_id, end.generation, end.pid, end.signal, end.node) == ("g#0", 1, pid, "SIGKILL", "busy")
         assert end.requests == 1 and end.uptime_seconds >= 0.5 and end.out_of_memory == "no"
         (command,) = report.commands

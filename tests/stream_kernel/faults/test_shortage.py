@@ -31,7 +31,7 @@ def test_a_node_that_gets_no_memory_fails_its_call_and_its_worker_lives_on(fault
     with MultiprocessBootstrapSupervisor(faulty({"g": ["hoarder", "echo"]})) as supervisor:
         (pid,) = worker_pids(supervisor)
         with pytest.raises(BoundaryExecutionError) as caught:
-            supervisor.call("hoarder", {"how": how, "limit_mib": 60}, timeout_seconds=60)
+            supervisor.call("hoarder", {"how": how, "limit_mib": 60}, timeout_seconds=100)
         error = caught.value
         assert (error.category, error.delivery, error.report.node) == ("execution", "executed", "hoarder")
         assert error.report.exception_type == "MemoryError"
@@ -46,7 +46,7 @@ def test_where_no_memory_is_left_to_tell_of_it_the_worker_may_die_and_the_next_c
     config = faulty({"g": ["hoarder", "echo"]}, execution_ipc={"max_frame_bytes": 1 << 30})
     with MultiprocessBootstrapSupervisor(config) as supervisor:
         with pytest.raises((BoundaryExecutionError, BoundaryTransportError)) as caught:
-            supervisor.call("hoarder", {"how": how, "limit_mib": 60, "rows": 200_000}, timeout_seconds=60)
+            supervisor.call("hoarder", {"how": how, "limit_mib": 60, "rows": 200_000}, timeout_seconds=100)
         error = caught.value
         assert error.delivery == ("executed" if isinstance(error, BoundaryExecutionError) else "maybe_executed")
         assert error.report.node == "hoarder"

@@ -50,8 +50,10 @@ class MemoryWatch:
     def begin(self, pid: int) -> None:
         """The process has just been spawned."""
         self._pid = pid
-        # `ru_maxrss` of a spawned process starts at the peak of its parent: what it tells is the process's own only when it is higher.
-        self._inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        # `ru_maxrss` of a spawned process starts at the peak of its parent's memory: what it tells is its own only when it is higher. That
+        # of this process may itself be inherited, and much higher than what it ever held.
+        own_peak = _number(_read(f"{self._root}/proc/self/status"), b"VmHWM:")
+        self._inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if own_peak is None else own_peak
         _see_largest()
 
     def sample(self) -> int | None:
