@@ -86,10 +86,6 @@ def hoarder(message: dict[str, Any], ctx: NodeContext) -> Any:
         taken = []
         while True:
             taken.append(bytearray(_MIB))
-    if how == "small objects":
-        kept: list[Any] = []
-        while True:
-            kept.append([kept])
     if how == "in the output":  # there is room for it, and none for its encoded form
         return ["\u20ac" * 64 for _ in range(message["rows"])]
     return "fits"

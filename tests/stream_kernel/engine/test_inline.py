@@ -73,7 +73,8 @@ async def test_a_group_runs_one_command_at_a_time_and_groups_run_beside_each_oth
 async def test_a_deadline_cancels_an_async_node_and_turns_away_what_is_queued(make_config: MakeConfig, mode: str) -> None:
     async with AsyncBoundarySupervisor(make_config({"g": ["waiter", "echo"]}, modules=BOTH, mode=mode)) as supervisor:
         loop = asyncio.get_running_loop()
-        calls = [loop.create_task(supervisor.call(target, 1, timeout_seconds=0.1)) for target in ("waiter", "echo")]
+        limits = {"waiter": 0.3, "echo": 0.1}
+        calls = [loop.create_task(supervisor.call(target, 1, timeout_seconds=seconds)) for target, seconds in limits.items()]
         errors = await asyncio.gather(*calls, return_exceptions=True)
         deliveries = [error.delivery for error in errors if isinstance(error, BoundaryTimeoutError)]
         assert deliveries == ["maybe_executed", "not_executed"]

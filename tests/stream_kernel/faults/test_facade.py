@@ -88,6 +88,7 @@ def test_ctrl_c_in_the_waiting_thread_cancels_the_call_and_the_kernel_goes_on(fa
         with pytest.raises(KeyboardInterrupt):
             supervisor.call("hold", {"started": started.path, "release": release.path})
         pressing.join()
+        until(lambda: supervisor.snapshot().active_calls == 0)
         release.release()
         assert supervisor.call("echo", 1) == {"value": 1}
         (group,) = supervisor.snapshot().groups

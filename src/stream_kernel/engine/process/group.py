@@ -11,7 +11,7 @@ from stream_kernel.engine.base import Command, GroupSnapshot, cardinality_refusa
 from stream_kernel.engine.process.incarnation import Workplace
 from stream_kernel.engine.process.queue import CommandQueue
 from stream_kernel.engine.process.replacement import Replacements
-from stream_kernel.engine.process.restart import Abandon, RestartPolicy, Verdict
+from stream_kernel.engine.process.restart import Abandon, Replace, RestartPolicy, Verdict
 from stream_kernel.engine.process.slot import End, WorkerSlot
 from stream_kernel.engine.process.ticket import Ticket
 from stream_kernel.errors import PayloadError, WorkerBootstrapError
@@ -252,7 +252,7 @@ class WorkerGroup:
         elif slot in self._slots:
             self._lost(slot, end)
         elif end.kind == "died":  # one that was about to retire; it counts all the same
-            self._act(slot, end, self._policy.after_death(slot.index, asyncio.get_running_loop().time(), end.exit))
+            self._act(slot, end, self._verdict(slot, end))
         elif old is not None and old.state == "stopped":  # it was lost while its replacement did not come up
             old.start_later(0.0)
         self._dispatch()
@@ -264,9 +264,10 @@ class WorkerGroup:
             self._act(slot, end, self._verdict(slot, end))
 
     def _act(self, slot: WorkerSlot, end: End, verdict: Verdict) -> None:
-        if isinstance(verdict, Abandon):
+        has_successor = slot not in self._slots or self._replacements.has(slot)  # somebody has taken its place, or is about to
+        if isinstance(verdict, Abandon) and (verdict.fails_group or not has_successor):
             self._abandon_slot(slot, end, verdict)
-        elif slot in self._slots and not self._replacements.has(slot):  # otherwise somebody is about to take its place, or has
+        elif isinstance(verdict, Replace) and not has_successor:
             slot.start_later(verdict.delay_seconds)
 
     def _verdict(self, slot: WorkerSlot, end: End) -> Verdict:
@@ -342,8 +343,6 @@ class WorkerGroup:
             ticket.disarm()
         elif cancelled:
             ticket.holder.cancel(ticket)
-
-    # -- the end
 
     def _leave(self, reason: str) -> None:
         """Take nothing any more, and fail what waits."""
