@@ -33,8 +33,8 @@ def test_real_input_gives_the_known_answer(mode: Mode) -> None:
 @pytest.mark.slow
 @both
 def test_generated_input_gives_what_the_rules_say(name: str) -> None:
-    lines = list(generate_attempts(50_000, seed=11))
-    outputs = run(profile(name, "process_supervisor"), lines, batch_size=2_000)
+    lines = list(generate_attempts(20_000, seed=11))
+    outputs = run(profile(name, "process_supervisor"), lines, batch_size=1_000)
     assert outputs == Oracle(sanctions=name == "sanctions").decide_all(lines)
 
 
