@@ -150,8 +150,8 @@ LIFELINE = (
         "dropped-without-a-kill",
         "a supervisor that is dropped takes its workers along",
         "engine/process/child.py",
-        "        return\n    tree.signal(signal.SIGKILL)\n    box.close()\n",
-        "        return\n    box.close()\n",
+        "        return\n    tree.signal(signal.SIGKILL)\n    loop = loop_of()\n",
+        "        return\n    loop = loop_of()\n",
         ("engine/process/test_dropped_child.py",),
     ),
 )

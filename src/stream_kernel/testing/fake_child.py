@@ -153,7 +153,10 @@ class FakeChild(FakeProcess):
 
     def _started(self) -> None:
         if self.traits.boots and self.is_alive:
-            self.hello()
+            try:
+                self.hello()
+            except BrokenPipeError:  # a test had it close its stdout before it got so far
+                self.die(exit_code=5)
 
     def _heard(self, data: bytes) -> None:
         try:

@@ -466,3 +466,12 @@ async def test_what_it_would_say_into_a_closed_stdout_ends_it() -> None:
     parent.says(Ping())
     await passes()
     assert child.status == ExitStatus(exit_code=5)
+
+
+@on_virtual_clock
+async def test_a_stdout_that_is_closed_before_it_introduces_itself_ends_it() -> None:
+    child = await launched(FakeLaunch())
+    parent = Parent(child)
+    child.close_stdout()
+    await passes()
+    assert (child.status, parent.heard) == (ExitStatus(exit_code=5), [])

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from stream_kernel.engine.process.black_box import BlackBox
 from stream_kernel.engine.process.forks import ApartFromForks
 from stream_kernel.engine.process.memory import MemoryWatch
+from stream_kernel.engine.process.orphans import end_orphans_soon
 from stream_kernel.engine.process.stderr import StderrDrain
 from stream_kernel.engine.process.worker_process import ExitStatus
 from stream_kernel.observability.quiet import QuietLogger
@@ -26,6 +27,8 @@ from stream_kernel.reports import OutOfMemory
 __all__ = ["Child"]
 
 _CHUNK = 1 << 18
+_ASYNCIO_DOES_NOT_KNOW = 255
+"""What asyncio says of a child whose exit status was gone when it asked for it."""
 
 
 class Child:
@@ -52,7 +55,8 @@ class Child:
         self._fds = {*pipes, *([] if self._pidfd is None else [self._pidfd])}
         # Should the supervisor be dropped without being closed, its workers go with it. At the end of the interpreter the lifeline
         # does that by itself.
-        self._release = weakref.finalize(self, _release, os.getpid(), self._tree, box, self._fds)
+        loop = weakref.ref(asyncio.get_running_loop())
+        self._release = weakref.finalize(self, _release, os.getpid(), loop, self._tree, box, self._fds)
         self._release.atexit = False
         _LIVE.add(self)
 
@@ -221,6 +225,8 @@ class Child:
             QuietLogger("stream_kernel").error("worker process %d does not end after SIGKILL; it is left behind", self.pid)
             return ExitStatus()
         self._memory.note_end()
+        if code == _ASYNCIO_DOES_NOT_KNOW and signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:  # then the system keeps no status
+            return ExitStatus()
         if code >= 0:
             return ExitStatus(exit_code=code)
         try:
@@ -255,7 +261,7 @@ class _Tree:
     """The process group of a worker. Its number is that of the worker: once both are gone, it may be given to somebody else."""
 
     def __init__(self, pid: int, pidfd: int | None) -> None:
-        self._pid = pid
+        self.pid = pid
         self._pidfd = pidfd
         self._is_killed = False
 
@@ -263,7 +269,7 @@ class _Tree:
         """To the worker and to all in its group; after SIGKILL nobody is left to send anything to."""
         if not self._is_killed and not self._is_somebody_else():
             self._is_killed = number == signal.SIGKILL
-            _signal_group(self._pid, number)
+            _signal_group(self.pid, number)
 
     def _is_somebody_else(self) -> bool:
         """The worker has been reaped, and a process has its number: nothing can have been left of the group then."""
@@ -271,7 +277,7 @@ class _Tree:
             try:
                 signal.pidfd_send_signal(self._pidfd, 0)
             except ProcessLookupError:
-                return _is_there(self._pid)
+                return _is_there(self.pid)
             except PermissionError:
                 pass
         return False
@@ -306,10 +312,13 @@ def _pidfd(pid: int) -> int | None:
         return None
 
 
-def _release(owner: int, tree: _Tree, box: BlackBox, fds: set[int]) -> None:
+def _release(owner: int, loop_of: weakref.ref[asyncio.AbstractEventLoop], tree: _Tree, box: BlackBox, fds: set[int]) -> None:
     if os.getpid() != owner:  # a copy in a forked process, whose descriptors are closed already
         return
     tree.signal(signal.SIGKILL)
+    loop = loop_of()
+    if loop is None or loop.is_closed():  # asyncio cannot reap it
+        end_orphans_soon([tree.pid])
     box.close()
     while fds:
         os.close(fds.pop())

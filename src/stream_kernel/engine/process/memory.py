@@ -77,16 +77,19 @@ class MemoryWatch:
     def out_of_memory(self, status: ExitStatus) -> OutOfMemory:
         """Whether an end that we did not bring about was for want of memory; the same at each asking."""
         if self._verdict is None:
-            self._verdict = "no" if status.signal != "SIGKILL" else self._judge()
+            is_unknown = status == ExitStatus()
+            can_be = is_unknown or status.signal == "SIGKILL"
+            self._verdict = self._judge(without_counters="no" if is_unknown else "likely") if can_be else "no"
         return self._verdict
 
-    def _judge(self) -> OutOfMemory:
+    def _judge(self, without_counters: OutOfMemory) -> OutOfMemory:
         now, before = self._unexplained_kills(), self._before
         if _rose(before.cgroup, now.cgroup):
             MemoryWatch._explained += 1
             return "yes"
-        can_be_read = now.cgroup is not None or now.system is not None
-        return "no" if can_be_read and not _rose(before.system, now.system) else "likely"
+        if now.cgroup is None and now.system is None:
+            return without_counters
+        return "likely" if _rose(before.system, now.system) else "no"
 
     def _unexplained_kills(self) -> _Kills:
         kills = _kills(self._root)

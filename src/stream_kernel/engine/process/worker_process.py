@@ -14,7 +14,7 @@ __all__ = ["ExitStatus", "Launch", "WorkerProcess"]
 
 
 class ExitStatus(msgspec.Struct, frozen=True):
-    """How a process ended: one of both, or neither when it could not be reaped."""
+    """How a process ended: one of both, or neither when that is not known: it could not be reaped, or not by us."""
 
     exit_code: int | None = None
     signal: str | None = None
@@ -22,7 +22,7 @@ class ExitStatus(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         if self.signal is not None:
             return f"killed by {self.signal}"
-        return "could not be reaped" if self.exit_code is None else f"exit code {self.exit_code}"
+        return "its exit status is not known" if self.exit_code is None else f"exit code {self.exit_code}"
 
 
 class WorkerProcess(Protocol):

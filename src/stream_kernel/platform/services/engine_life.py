@@ -13,7 +13,7 @@ from stream_kernel.config.model import RuntimeConfig
 from stream_kernel.engine.base import Engine
 from stream_kernel.engine.inline import ExceptionHook, InlineEngine
 from stream_kernel.engine.process.fault_plan import PlannedFault
-from stream_kernel.engine.process.orphans import end_orphans, kill_trees
+from stream_kernel.engine.process.orphans import end_orphans, end_orphans_soon
 from stream_kernel.engine.process.supervisor import ProcessEngine
 from stream_kernel.errors import ConfigurationError
 from stream_kernel.observability.sinks import Sink
@@ -57,7 +57,7 @@ def abandon_engine(owner: int, engine_of: weakref.ref[Engine], loop_of: weakref.
     if not pids and states <= {"stopped", "failed"}:
         return
     if loop is None or not _tell(loop, engine):
-        kill_trees(pids)
+        end_orphans_soon(pids)
         if not pids:
             return
     if not states <= {"stopped", "failed", "killing"}:
@@ -77,7 +77,7 @@ def _tell(loop: asyncio.AbstractEventLoop, engine: Engine) -> bool:
 async def end_without_loop(engine: Engine, groups: Sequence[str]) -> None:
     """End these groups of an engine whose event loop is closed: kill workers; inline, leave the nodes of groups that are not at work."""
     if isinstance(engine, ProcessEngine):
-        await end_orphans(engine.pids())
+        await asyncio.to_thread(end_orphans, engine.pids())
     else:
         with suppress(TimeoutError):
             await engine.stop(groups, asyncio.get_running_loop().time())

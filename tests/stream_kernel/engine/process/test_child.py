@@ -208,6 +208,21 @@ async def test_a_process_that_does_not_end_in_time_is_left_as_it_is(caplog: pyte
         assert ends(pidfd)
 
 
+@pytest.mark.parametrize("end", ["os._exit(7)", "os._exit(255)", "os.abort()"])
+async def test_no_status_is_made_up_where_the_system_keeps_none(end: str) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        child = await spawned(*python(f"import os; {end}"))
+        status = await ended(child)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert (status, str(status)) == (ExitStatus(), "its exit status is not known")
+
+
+async def test_an_exit_code_of_255_is_one_like_any_other() -> None:
+    assert await ended(await spawned(*python("import os; os._exit(255)"))) == ExitStatus(exit_code=255)
+
+
 async def test_what_it_said_on_stderr_is_kept_to_the_last_word() -> None:
     child = await spawned(*python("import sys; sys.stderr.write('first\\nlast words')"))
     await ended(child)

@@ -106,12 +106,23 @@ def test_the_count_of_the_system_alone_can_rule_it_out(machine: Machine) -> None
     assert machine.watch().out_of_memory(KILLED) == "no"
 
 
-@pytest.mark.parametrize("status", [ExitStatus(signal="SIGSEGV"), ExitStatus(exit_code=137), ExitStatus()])
+@pytest.mark.parametrize("status", [ExitStatus(signal="SIGSEGV"), ExitStatus(exit_code=137)])
 def test_only_a_sigkill_can_be_for_want_of_memory(machine: Machine, status: ExitStatus, count: Callable[[int, int], None]) -> None:
     count(0, 0)
     watch = machine.watch()
     count(1, 1)
     assert watch.out_of_memory(status) == "no"
+
+
+def test_an_end_of_which_nothing_is_known_is_judged_by_the_counts_alone(machine: Machine, count: Callable[[int, int], None]) -> None:
+    count(0, 0)
+    watch, other = machine.watch(), machine.watch()
+    count(1, 1)
+    assert (watch.out_of_memory(ExitStatus()), other.out_of_memory(ExitStatus())) == ("yes", "no")
+
+
+def test_without_counts_an_end_of_which_nothing_is_known_is_not_blamed_on_memory(machine: Machine) -> None:
+    assert machine.watch().out_of_memory(ExitStatus()) == "no"
 
 
 def test_what_it_holds_and_its_peak_are_what_the_kernel_says(machine: Machine) -> None:
