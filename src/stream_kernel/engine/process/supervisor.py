@@ -131,19 +131,36 @@ class ProcessEngine(Engine):
         chosen = self._groups[group]
         if chosen.ends != ends:  # it was ended in the very pass in which this was asked for
             raise WorkerBootstrapError(f"group '{group}' was stopped before it could be restarted", group=group)
-        if chosen.is_replaceable:
-            await chosen.replace_all()
-        else:
-            chosen.hold()
-            await chosen.gone()
-            if chosen.state == "starting":  # nobody has stopped it meanwhile
-                chosen.spawn()
-        while chosen.state == "starting":
-            await self._change()
+        loop = asyncio.get_running_loop()
+        # Who stops the group may give its workers all the time there is: that is no time for those who wait for a restart.
+        tasks = [loop.create_task(self._renew(chosen)), loop.create_task(self._ended(chosen, ends))]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            renewed, _ = await asyncio.gather(*tasks, return_exceptions=True)
+        if isinstance(renewed, Exception):
+            raise renewed
         _raise_boot_error([chosen])
         chosen.check_not_failed()
         if chosen.state != "ready":
             raise WorkerBootstrapError(f"group '{group}' was stopped while it was restarting", group=group)
+
+    async def _renew(self, group: WorkerGroup) -> None:
+        if group.is_replaceable:
+            await group.replace_all()
+        else:
+            group.hold()
+            await group.gone()
+            if group.state == "starting":  # nobody has stopped it meanwhile
+                group.spawn()
+        while group.state == "starting":
+            await self._change()
+
+    async def _ended(self, group: WorkerGroup, ends: int) -> None:
+        while group.ends == ends:
+            await self._change()
 
     def pids(self) -> set[int]:
         """All processes that are workers, or are about to be, or were and have not ended yet."""

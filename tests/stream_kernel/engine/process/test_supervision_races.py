@@ -114,6 +114,24 @@ async def test_a_restart_that_is_overtaken_by_a_stop_starts_no_other_worker() ->
     await supervisor.close()
 
 
+@pytest.mark.parametrize("is_stateful", [False, True])
+@on_virtual_clock
+async def test_a_restart_does_not_wait_for_a_deaf_worker_to_which_a_stop_gives_all_the_time_there_is(is_stateful: bool) -> None:
+    launch = FakeLaunch(ChildTraits(routes=(NodeRoute("n", "g", stateful=is_stateful),), ignores=DEAF))
+    supervisor = supervisor_on(launch, fake_config(), RecordingSink())
+    await supervisor.start_groups()
+    assert await supervisor.wait_ready()
+    restarting = asyncio.create_task(supervisor.restart_group("g"))
+    await launch.children[0].told("stop")
+    with pytest.raises(TimeoutError, match="did not end within the grace: g#0"):
+        await supervisor.stop_groups(graceful_timeout_seconds=1)
+    with pytest.raises(WorkerBootstrapError, match="was stopped while it was restarting"):
+        await asyncio.wait_for(restarting, 1)
+    await supervisor.force_terminate_groups()
+    assert launch.alive == []
+    await supervisor.close()
+
+
 @on_virtual_clock
 async def test_a_command_that_fails_as_a_whole_fails_each_input_of_a_call_that_collects() -> None:
     launch = FakeLaunch()
