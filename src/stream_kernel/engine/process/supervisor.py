@@ -46,12 +46,13 @@ class ProcessEngine(Engine):
 
     async def start(self, groups: Sequence[str]) -> None:
         chosen = [self._groups[name] for name in groups]
+        ends = {group.name: group.ends for group in chosen}
         for group in chosen:
             if group.state in ("stopping", "stopped", "failed"):
-                ends = group.ends
                 await group.gone()
-                if group.ends != ends:
-                    raise WorkerBootstrapError(f"group '{group.name}' was stopped while it was starting", group=group.name)
+                for each in chosen:  # whoever ends them now may be done with one and not have come to the next
+                    if each.ends != ends[each.name]:
+                        raise WorkerBootstrapError(f"group '{each.name}' was stopped while it was starting", group=each.name)
             group.start()
         for group in chosen:
             await group.launched()

@@ -133,6 +133,28 @@ async def test_a_restart_does_not_wait_for_a_deaf_worker_to_which_a_stop_gives_a
 
 
 @on_virtual_clock
+async def test_a_start_that_is_overtaken_by_a_close_starts_nothing_that_the_close_has_ended() -> None:
+    launch = FakeLaunch()
+    supervisor = supervisor_on(launch, fake_config({"g": {}, "h": {}}), RecordingSink())
+    await supervisor.start_groups()
+    assert await supervisor.wait_ready()
+    (first,), (second,) = launch.of("g#0"), launch.of("h#0")
+    first.traits.ignores, second.traits.ignores = frozenset({"kill"}), DEAF
+    terminating = asyncio.create_task(supervisor.force_terminate_groups(["g"]))
+    await first.told("kill")
+    starting = asyncio.create_task(supervisor.start_groups())
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(supervisor.close())
+    await second.told("stop")
+    first.die(signal="SIGKILL")
+    with pytest.raises(WorkerBootstrapError, match="'h' was stopped while it was starting"):
+        await starting
+    await asyncio.wait_for(closing, 60)
+    await terminating
+    assert len(launch.children) == 2 and launch.alive == []
+
+
+@on_virtual_clock
 async def test_a_command_that_fails_as_a_whole_fails_each_input_of_a_call_that_collects() -> None:
     launch = FakeLaunch()
     async with supervisor_on(launch, fake_config(), RecordingSink()) as supervisor:
