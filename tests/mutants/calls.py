@@ -332,8 +332,8 @@ LOSSES = (
         "loss-is-not-executed",
         "a loss is maybe_executed as soon as a worker has had the command",
         "engine/process/ticket.py",
-        '"not_executed" if self.holder is None or is_certain else "maybe_executed"',
-        '"not_executed" if self._begun is None or is_certain else "maybe_executed"',
+        '"not_executed" if self.holder is None else "maybe_executed"',
+        '"not_executed" if self._begun is None else "maybe_executed"',
         ("engine/process/test_ticket.py",),
     ),
     Mutant(
@@ -371,17 +371,17 @@ LOSSES = (
     Mutant(
         "retries-without-idempotent",
         "retries need a group whose every node is idempotent",
-        "engine/process/group.py",
-        "        if not self.config.retries or cannot is None:\n",
-        "        if self.config is not None or cannot is None:\n",
+        "engine/base.py",
+        "    if not retries or cannot is None:\n",
+        "    if retries >= 0 or cannot is None:\n",
         (_GROUP,),
     ),
     Mutant(
         "state-is-lost-in-silence",
         "a stateful group that loses its worker has failed until it is restarted",
         "engine/process/group.py",
-        '        if end.kind != "unbootable" and self._is_stateful:\n',
-        '        if end.kind == "stopped" and self._is_stateful:\n',
+        '        elif end.kind != "unbootable" and self._is_stateful:\n',
+        '        elif end.kind == "stopped" and self._is_stateful:\n',
         ("engine/process/test_group.py::test_a_stateful_group_that_loses_its_worker_has_lost_its_state_and_says_so",),
     ),
 )

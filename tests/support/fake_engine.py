@@ -18,7 +18,7 @@ from stream_kernel.engine.preparation import prepare
 from stream_kernel.engine.settlement import Failure, Settled
 from stream_kernel.engine.turns import RunOrder
 from stream_kernel.protocol.codec import Codec
-from stream_kernel.reports import CommandReport, Delivery
+from stream_kernel.reports import CommandReport, Delivery, WorkerExitReport
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.items import Emission, ItemFailure
 from stream_kernel.routing.packed import Packed
@@ -59,9 +59,17 @@ class FakeTicket:
         """Answer each input with its payload."""
         self.answer(*((index, payload, None) for index, payload in enumerate(self.payloads)))
 
-    def lose(self, category: Literal["transport", "timeout"], delivery: Delivery, *, at_work: AtWork | None = None) -> None:
-        """Its worker is lost; `at_work` is what it was working on, where that is known."""
-        self.future.set_result(Loss(category, "lost", self.report(delivery, category), at_work=at_work))
+    def lose(
+        self,
+        category: Literal["transport", "timeout"],
+        delivery: Delivery,
+        *,
+        at_work: AtWork | None = None,
+        ended: WorkerExitReport | None = None,
+        reason: str = "lost",
+    ) -> None:
+        """Its worker is lost; `at_work` is what it was working on and `ended` how it ended, where that is known."""
+        self.future.set_result(Loss(category, reason, self.report(delivery, category), exit=ended, at_work=at_work))
 
     def report(self, delivery: Delivery, outcome: Literal["answered", "failed", "transport", "timeout", "withdrawn"]) -> CommandReport:
         command = self.command

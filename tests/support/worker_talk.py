@@ -16,7 +16,12 @@ __all__ = ["command", "plain", "rows", "started"]
 
 
 def command(
-    target: str, *payloads: bytes, on_error: str = "collect", correlation_id: str = "c-1", after_ms: float | None = None
+    target: str,
+    *payloads: bytes,
+    on_error: str = "collect",
+    correlation_id: str = "c-1",
+    after_ms: float | None = None,
+    limit_ms: float | None = None,
 ) -> ExecuteBoundary:
     """A command for one node, with 20 s left."""
     items = [InputItem(Packed(Raw(payload), None, len(payload)), target) for payload in payloads]
@@ -28,6 +33,7 @@ def command(
         on_error=on_error,  # type: ignore[arg-type]
         inputs=inputs_to_columns(items),
         after_ms=after_ms,
+        limit_ms=limit_ms,
     )
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "Ticket",
     "WorkerSnapshot",
     "cardinality_refusal",
+    "retries_refusal",
 ]
 
 
@@ -234,4 +235,15 @@ def cardinality_refusal(nodes: Sequence[NodeRoute], workers: int) -> str | None:
     return (
         f"node '{stateful}' is stateful, so its group must have one worker, not {workers}: "
         "set process_groups.workers = 1, or move the node to a group of its own"
+    )
+
+
+def retries_refusal(nodes: Sequence[NodeRoute], retries: int) -> str | None:
+    """Why what is lost in a group with these nodes cannot be run again, or None."""
+    cannot = next((node.name for node in nodes if not node.idempotent), None)
+    if not retries or cannot is None:
+        return None
+    return (
+        f"process_groups.retries needs every node of the group idempotent, and '{cannot}' is not: "
+        "mark it @node(idempotent=True) if it may run twice for the same message, or leave retries out"
     )

@@ -246,13 +246,28 @@ class BoundaryCall:
         retries = self._engine.retries(part[0].group) if self._remaining > 0 else 0
         aftermath = after_loss(part, loss, retries=retries)
         failed = {id(step) for step in aftermath.failed}
-        self._failures += [self._loss_of(part, index, loss) for index, step in enumerate(part) if id(step) in failed]
+        for index, step in enumerate(part):
+            failure = self._loss_of(part, index, loss)
+            if id(step) in failed:
+                self._failures.append(failure)
+            else:
+                step.lost_before = failure.report
         return aftermath.again
 
     def _loss_of(self, part: list[Step], index: int, loss: Loss) -> Failure:
         step, at_work = part[index], loss.at_work
         delivery = delivery_of(index, loss)
-        is_at_work = at_work is not None and at_work.index == index
+        report = FailureReport(
+            reason=POISON if is_poison(step) else loss.reason,
+            node=None if at_work is None else at_work.node,
+            input_index=None if at_work is None else part[at_work.index].root,
+            is_poison=is_poison(step),
+            stack=loss.stack,
+            exit=loss.exit,
+            commands=(loss.report,),
+        )
+        if step.lost_before is not None and report.exit is None and report.node is None:
+            report = _with_earlier_loss(report, step.lost_before)
         return Failure(
             place=step.place,
             root=step.root,
@@ -262,17 +277,9 @@ class BoundaryCall:
             group=step.group,
             trace_id=step.item.trace_id,
             reply_to=step.item.reply_to,
-            node=at_work.node if at_work is not None and is_at_work else None,
+            node=report.node if report.input_index == step.root else None,
             correlation_id=loss.report.correlation_id,
-            report=FailureReport(
-                reason=POISON if is_poison(step) else loss.reason,
-                node=None if at_work is None else at_work.node,
-                input_index=None if at_work is None else part[at_work.index].root,
-                is_poison=is_poison(step),
-                stack=loss.stack,
-                exit=loss.exit,
-                commands=(loss.report,),
-            ),
+            report=report,
         )
 
     def _overloaded(self, step: Step) -> Failure:
@@ -334,6 +341,15 @@ class BoundaryCall:
             delivery = "executed"
         traces = dict.fromkeys(failure.trace_id for failure in sorted(self._failures, key=lambda failure: failure.place))
         return first.error(delivery, tuple(trace for trace in traces if trace is not None), tuple(self.reports))
+
+
+def _with_earlier_loss(report: FailureReport, earlier: FailureReport) -> FailureReport:
+    """What ended it in the end says nothing of a worker: what was to be run again was lost with one before, and that is the cause."""
+    return msgspec.structs.replace(
+        earlier,
+        reason=f"{report.reason}; it was to be run again after its worker was lost: {earlier.reason}",
+        commands=(*earlier.commands, *report.commands),
+    )
 
 
 def _cut(batch: list[Step], limit: int) -> Iterable[list[Step]]:

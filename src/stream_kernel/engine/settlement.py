@@ -39,6 +39,8 @@ class Step(msgspec.Struct):
     """How many workers died with it at work, for certain."""
     may_have_run: bool = False
     """It was lost before, and node code may have run for it then."""
+    lost_before: FailureReport | None = None
+    """What there was to say when it was lost last and was to be run again."""
 
 
 class Output(msgspec.Struct):

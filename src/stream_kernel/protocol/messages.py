@@ -133,6 +133,8 @@ class ExecuteBoundary(_Message, frozen=True, tag="execute_boundary"):
     after_ms: float | None = None
     """How long after the command before it this one was sent, when the worker still had that one: it is read later than it came, and
     `remaining_ms` counts from its sending."""
+    limit_ms: float | None = None
+    """How long it may take from when it is begun; None: until its deadline."""
 
 
 class ExecuteBoundaryResult(_Message, frozen=True, tag="execute_boundary_result"):

@@ -220,6 +220,8 @@ class Host:
         self._commands += 1
         self._black_box.begin(self._commands)
         deadline = self._sent_times.popleft() + command.remaining_ms / 1000
+        if command.limit_ms is not None:
+            deadline = min(deadline, time.monotonic() + command.limit_ms / 1000)
         self._next_poll = 0.0  # one that was cancelled before it began must not begin
         try:
             self._drive(self._execute(command, deadline))

@@ -14,11 +14,12 @@ from stream_kernel.engine.base import AtWork
 from stream_kernel.engine.retrying import POISON
 from stream_kernel.engine.settlement import Failure
 from stream_kernel.errors import BoundaryOverloadedError
-from stream_kernel.reports import Delivery
+from stream_kernel.reports import Delivery, WorkerExitReport
 from stream_kernel.routing.items import ItemFailure
 from stream_kernel.routing.router import NodeRoute
 
 Input = BoundaryDispatchInput
+EXIT = WorkerExitReport(worker_id="A#0", group="A", generation=1, pid=7, reason="killed by SIGSEGV", signal="SIGSEGV")
 A, B, C = NodeRoute("a", "A"), NodeRoute("b", "B"), NodeRoute("c", "C")
 
 
@@ -242,6 +243,25 @@ async def test_poison_is_named_and_the_others_of_its_batch_succeed(on_error: Lit
         assert failed.value.report.is_poison and failed.value.report.input_index == 1
         assert [command.outcome for command in failed.value.report.commands] == ["transport", "answered", "transport"]
     await engine.commands(3)
+
+
+@pytest.mark.parametrize("category", ["timeout", "transport"])
+async def test_why_its_worker_was_lost_is_told_though_it_fails_of_something_else_in_the_end(
+    category: Literal["timeout", "transport"],
+) -> None:
+    engine = FakeEngine(A, retries={"A": 5})
+    call = call_of(engine, Input("x", "A", "a"), Input("y", "A", "a"), on_error="collect")
+    (await engine.commands(1))[0].lose("transport", "maybe_executed", at_work=at(1), ended=EXIT, reason="killed by SIGSEGV")
+    others, alone = (await retried(engine, 3))[1:]
+    others.echo()
+    alone.lose(category, "not_executed", reason="no worker was free")
+    settled = await call
+    assert shown(settled) == ["x", (category, "maybe_executed")]
+    failed = settled[1]
+    assert isinstance(failed, Failure)
+    assert failed.report.reason == "no worker was free; it was to be run again after its worker was lost: killed by SIGSEGV"
+    assert (failed.report.exit, failed.report.node, failed.report.input_index, failed.node) == (EXIT, "a", 1, "a")
+    assert [command.outcome for command in failed.report.commands] == ["transport", category]
 
 
 async def test_who_is_out_of_retries_has_failed() -> None:

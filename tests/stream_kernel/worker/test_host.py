@@ -194,6 +194,24 @@ def test_the_deadline_of_a_command_counts_from_its_sending_after_the_one_before(
     assert before + 20 <= fourth["latest"] and fourth["earliest"] <= time.monotonic() + 20
 
 
+def test_a_limit_counts_from_when_the_command_is_begun_and_ends_with_the_deadline(
+    worker: Any, make_bootstrap: MakeBootstrap, make_fifo: Callable[[str], Any]
+) -> None:
+    here, there = make_fifo("here"), make_fifo("there")
+    started(worker, make_bootstrap("time_left"))
+    limits = ((2, 5_000.0), (3, 5_000.0), (4, 60_000.0))
+    behind = [command("time_left", b"{}", correlation_id=f"c-{n}", after_ms=0.0, limit_ms=limit) for n, limit in limits]
+    worker.tell(command("time_left", meeting(here=here, there=there)), *behind)
+    here.wait()
+    time.sleep(0.05)
+    released = time.monotonic()
+    there.wait()
+    first, *limited, last = (plain(worker.hear())[0] for _ in range(4))
+    for one in limited:
+        assert released + 5 <= one["latest"] and one["earliest"] <= time.monotonic() + 5
+    assert last["earliest"] <= first["latest"] + 1e-6 and first["earliest"] <= last["latest"] + 1e-6
+
+
 def test_a_command_that_nothing_went_before_has_its_time_from_when_it_is_read(worker: Any, make_bootstrap: MakeBootstrap) -> None:
     started(worker, make_bootstrap("time_left"))
     for number in range(2):

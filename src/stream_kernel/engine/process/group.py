@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from math import inf
 from typing import Literal
 
-from stream_kernel.engine.base import Command, GroupSnapshot, cardinality_refusal
+from stream_kernel.engine.base import Command, GroupSnapshot, cardinality_refusal, retries_refusal
 from stream_kernel.engine.process.incarnation import Workplace
 from stream_kernel.engine.process.queue import CommandQueue
 from stream_kernel.engine.process.replacement import Replacements
@@ -215,7 +215,7 @@ class WorkerGroup:
     def refusal(self, slot: WorkerSlot, nodes: list[NodeRoute]) -> str | None:
         if self.nodes and tuple(nodes) != self.nodes:
             return f"{slot.worker_id} declares other nodes than the workers before it: their modules have changed meanwhile"
-        refusal = cardinality_refusal(nodes, self.config.workers) or self._retries_refusal(nodes)
+        refusal = cardinality_refusal(nodes, self.config.workers) or retries_refusal(nodes, self.config.retries)
         if refusal is not None:
             return refusal
         if not self.nodes and any(node.stateful for node in nodes) and self._recycles:
@@ -244,7 +244,7 @@ class WorkerGroup:
     def ended(self, slot: WorkerSlot, end: End) -> None:
         is_wanted = self.state in ("starting", "ready")
         self._redo(end, is_wanted=is_wanted)
-        old = self._replacements.ended(slot, end)
+        resume = self._replacements.ended(slot, end)
         if self.state == "failed":
             slot.give_up()
         elif not is_wanted or end.kind == "stopped":
@@ -253,22 +253,27 @@ class WorkerGroup:
             self._lost(slot, end)
         elif end.kind == "died":  # one that was about to retire; it counts all the same
             self._act(slot, end, self._verdict(slot, end))
-        elif old is not None and old.state == "stopped":  # it was lost while its replacement did not come up
-            old.start_later(0.0)
+        else:
+            resume()
         self._dispatch()
 
     def _lost(self, slot: WorkerSlot, end: End) -> None:
-        if end.kind != "unbootable" and self._is_stateful:
+        if end.kind == "cancelled":
+            self._fail(f"{end.reason}; restart_group('{self.name}') starts afresh")
+        elif end.kind != "unbootable" and self._is_stateful:
             self._fail(f"its worker was lost ({end.reason}) and its state with it; restart_group('{self.name}') starts afresh")
         else:
             self._act(slot, end, self._verdict(slot, end))
 
     def _act(self, slot: WorkerSlot, end: End, verdict: Verdict) -> None:
-        has_successor = slot not in self._slots or self._replacements.has(slot)  # somebody has taken its place, or is about to
-        if isinstance(verdict, Abandon) and (verdict.fails_group or not has_successor):
+        if isinstance(verdict, Abandon) and verdict.fails_group:
             self._abandon_slot(slot, end, verdict)
-        elif isinstance(verdict, Replace) and not has_successor:
+        elif slot not in self._slots or self._replacements.defer(slot, lambda: self._act(slot, end, verdict)):
+            return  # somebody has taken its place, or is about to
+        elif isinstance(verdict, Replace):
             slot.start_later(verdict.delay_seconds)
+        else:
+            self._abandon_slot(slot, end, verdict)
 
     def _verdict(self, slot: WorkerSlot, end: End) -> Verdict:
         now = asyncio.get_running_loop().time()
@@ -388,12 +393,3 @@ class WorkerGroup:
     @property
     def _recycles(self) -> bool:
         return self.config.max_requests_per_worker is not None or self.config.max_rss_mb is not None
-
-    def _retries_refusal(self, nodes: list[NodeRoute]) -> str | None:
-        cannot = next((node.name for node in nodes if not node.idempotent), None)
-        if not self.config.retries or cannot is None:
-            return None
-        return (
-            f"process_groups.retries needs every node of the group idempotent, and '{cannot}' is not: "
-            "mark it @node(idempotent=True) if it may run twice for the same message, or leave retries out"
-        )

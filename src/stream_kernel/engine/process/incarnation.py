@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from math import inf
 from typing import Protocol
 
 import msgspec
@@ -98,6 +99,7 @@ class Incarnation:
         self.nodes: tuple[NodeRoute, ...] = ()
         """What it declared."""
         self._works = False
+        self._is_retired = False
         self._is_spoken_to = True
         self._is_left_behind = False
         self._born = self._loop.time()
@@ -132,8 +134,8 @@ class Incarnation:
         self._connection.end("it does not end after SIGKILL")
 
     def start_work(self, routes: tuple[NodeRoute, ...]) -> None:
-        """Tell it the routes: from now on it takes commands."""
-        if not self._works:
+        """Tell it the routes: from now on it takes commands, unless it has retired."""
+        if not (self._works or self._is_retired):
             self._works = True
             self.send(StartWork(routes=list(routes)))
             group = self._place.group
@@ -151,8 +153,8 @@ class Incarnation:
         self.send(Stop())
 
     def retire(self) -> None:
-        """No command any more, no question either."""
-        self._works = False
+        """No command any more, no question either; for good."""
+        self._works, self._is_retired = False, True
         if self._idle_watch is not None:
             self._idle_watch.close()
 
@@ -183,10 +185,11 @@ class Incarnation:
                 correlation_id=command.correlation_id,
                 run_id=command.run_id,
                 scenario_id=command.scenario_id,
-                remaining_ms=max(0.0, min(command.deadline - now, command.limit_seconds) * 1000),
+                remaining_ms=max(0.0, command.deadline - now) * 1000,
                 on_error=command.on_error,
                 inputs=inputs_to_columns(command.items),
                 after_ms=(now - self._last_sent) * 1000 if self.ledger else None,
+                limit_ms=None if command.limit_seconds == inf else command.limit_seconds * 1000,
             )
         )
         if is_sent:

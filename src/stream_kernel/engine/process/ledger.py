@@ -106,14 +106,15 @@ class Ledger:
         self._pending.clear()
 
     def close(self, reason: str, trace: LastTrace, *, is_trusted: bool, has_head_begun: bool) -> list[Ticket]:
-        """The worker is dead: nothing will come any more. Returns the commands that it had and provably did not begin.
+        """The worker is dead: nothing will come any more. Returns the commands that another is to have: it provably did not begin them.
 
         Those are all behind the head, and the head too unless it `has_head_begun`; none of a worker that broke the protocol, which is not
         to be trusted (`is_trusted`).
         """
         owed = list(self._owed.values())
         unbegun = (owed[1:] if has_head_begun else owed) if is_trusted else []
-        waiting = [ticket for ticket in unbegun if not ticket.settled]
+        # One that had its time here has had it: at another worker it would have that once more.
+        waiting = [ticket for ticket in unbegun if not (ticket.settled or ticket.expired)]
         for ticket in owed:
             if ticket not in waiting:
                 ticket.disarm()

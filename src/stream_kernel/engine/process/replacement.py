@@ -18,10 +18,16 @@ _PAUSE_AFTER_FAILURE = 30.0
 """How long nothing is replaced for its age after a replacement did not come up, in seconds."""
 
 
+def _nothing() -> None:
+    """The old one is there."""
+
+
 class _Replacement(msgspec.Struct):
     old: WorkerSlot
     new: WorkerSlot
     outcome: asyncio.Future[None]
+    resume: Callable[[], None] = _nothing
+    """What the loss of the old one calls for, should the new one not come up."""
 
 
 class Replacements:
@@ -56,9 +62,13 @@ class Replacements:
         """Whether one is coming, or the last one failed not long ago."""
         return bool(self._coming) or asyncio.get_running_loop().time() < self._pause_until
 
-    def has(self, old: WorkerSlot) -> bool:
-        """Whether somebody is about to take its place."""
-        return any(replacement.old is old for replacement in self._coming)
+    def defer(self, old: WorkerSlot, resume: Callable[[], None]) -> bool:
+        """`old` was lost: if somebody is about to take its place, do no more about it unless that fails. False: nobody is."""
+        for replacement in self._coming:
+            if replacement.old is old:
+                replacement.resume = resume
+                return True
+        return False
 
     def others(self) -> Iterator[WorkerSlot]:
         """Those that are not in the list: replacements that are coming, and workers that retire."""
@@ -83,15 +93,15 @@ class Replacements:
         if not replacement.outcome.done():
             replacement.outcome.set_result(None)
 
-    def ended(self, slot: WorkerSlot, end: End) -> WorkerSlot | None:
-        """A worker has ended. Gives the one that it was to replace, if it was a replacement that did not come up."""
+    def ended(self, slot: WorkerSlot, end: End) -> Callable[[], None]:
+        """A worker has ended. Gives what is to be done now for the one that it was to replace, if it was a replacement."""
         if slot in self._retiring:
             self._retiring.remove(slot)
             self.late_replies += slot.late_replies
-            return None
+            return _nothing
         replacement = next((each for each in self._coming if each.new is slot), None)
         if replacement is None:
-            return None
+            return _nothing
         self._coming.remove(replacement)
         self._pause_until = asyncio.get_running_loop().time() + _PAUSE_AFTER_FAILURE
         if end.kind == "stopped":
@@ -101,4 +111,4 @@ class Replacements:
             _logger.warning("%s stays: its replacement did not come up: %s", slot.worker_id, error)
         if not replacement.outcome.done():
             replacement.outcome.set_exception(error)
-        return replacement.old
+        return replacement.resume

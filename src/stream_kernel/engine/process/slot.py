@@ -30,13 +30,16 @@ from stream_kernel.routing.router import NodeRoute
 __all__ = ["End", "SlotOwner", "WorkerSlot"]
 
 
+_CANCELLED = "what watches it was cancelled, as by an event loop that is torn down"
 _DEAF = "it was being stopped, and did not end when it was asked to"
 
 
 class End(msgspec.Struct, frozen=True):
-    """How an incarnation ended: by itself, by our hand in the course of work, because it was asked to, or before it was ready."""
+    """How an incarnation ended: by itself, by our hand in the course of work, because it was asked to or would be watched no more, or
+    before it was ready.
+    """
 
-    kind: Literal["died", "inflicted", "stopped", "unbootable"]
+    kind: Literal["died", "inflicted", "stopped", "cancelled", "unbootable"]
     reason: str
     boot_error: WorkerBootstrapError | None = None
     exit: WorkerExitReport | None = None
@@ -263,6 +266,11 @@ class WorkerSlot:
     async def _live(self) -> None:
         try:
             process = await self._launch()
+        except asyncio.CancelledError:
+            self._take("spawn_failed")
+            self._launched.set()
+            self._tell_end(_CANCELLED, None, was_ready=False, is_cancelled=not self._final)
+            return
         except Exception as error:  # noqa: BLE001  whatever keeps a process from being spawned, those who wait for it must hear
             python = "the parent's interpreter" if self._group.python is None else repr(self._group.python)
             cause = error.strerror if isinstance(error, OSError) else type(error).__name__
@@ -275,11 +283,13 @@ class WorkerSlot:
         self._launched.set()
         now.open()
         self._take("spawned")
+        is_cancelled = False
         try:
             reason = await now.over()
         except asyncio.CancelledError:
-            # Nobody cancels this task but an event loop that is being torn down. It waits for us: time to end the worker properly.
-            reason = "the event loop was closed"
+            # An event loop that is being torn down waits for us: time to end the worker properly.
+            reason = _CANCELLED
+            is_cancelled = not self._final
             self.kill(reason, final=True)
         was_ready = self.was_ready
         burial = await now.bury(reason, self._killed_for)
@@ -291,7 +301,7 @@ class WorkerSlot:
         else:
             self._emit("worker_failed", reason=burial.report.reason, report=burial.report)
         self._now = None
-        self._tell_end(burial.report.reason, burial, was_ready=was_ready)
+        self._tell_end(burial.report.reason, burial, was_ready=was_ready, is_cancelled=is_cancelled)
 
     async def _launch(self) -> WorkerProcess:
         limit = self._place.config.execution_ipc.max_frame_bytes
@@ -307,10 +317,11 @@ class WorkerSlot:
         """Whether this incarnation ever was."""
         return self._now is not None and bool(self._now.nodes) and self._boot_error is None
 
-    def _tell_end(self, reason: str, burial: Burial | None, *, was_ready: bool) -> None:
+    def _tell_end(self, reason: str, burial: Burial | None, *, was_ready: bool, is_cancelled: bool = False) -> None:
         boot_error = None
-        if self._final:
-            kind: Literal["died", "inflicted", "stopped", "unbootable"] = "stopped"
+        kind: Literal["died", "inflicted", "stopped", "cancelled", "unbootable"]
+        if self._final or is_cancelled:
+            kind = "cancelled" if is_cancelled else "stopped"
         elif was_ready:
             is_no_news = self._killed_for is not None or (burial is not None and burial.was_on_trial)
             kind = "inflicted" if is_no_news else "died"

@@ -130,11 +130,9 @@ class ProcessEngine(Engine):
 
     async def _restart(self, group: str, ends: int) -> None:
         chosen = self._groups[group]
-        if chosen.ends != ends:  # it was ended in the very pass in which this was asked for
-            raise WorkerBootstrapError(f"group '{group}' was stopped before it could be restarted", group=group)
         loop = asyncio.get_running_loop()
         # Who stops the group may give its workers all the time there is: that is no time for those who wait for a restart.
-        tasks = [loop.create_task(self._renew(chosen)), loop.create_task(self._ended(chosen, ends))]
+        tasks = [loop.create_task(self._renew(chosen, ends)), loop.create_task(self._ended(chosen, ends))]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -148,7 +146,9 @@ class ProcessEngine(Engine):
         if chosen.state != "ready":
             raise WorkerBootstrapError(f"group '{group}' was stopped while it was restarting", group=group)
 
-    async def _renew(self, group: WorkerGroup) -> None:
+    async def _renew(self, group: WorkerGroup, ends: int) -> None:
+        if group.ends != ends:  # it was ended in the very pass in which this was asked for
+            raise WorkerBootstrapError(f"group '{group.name}' was stopped before it could be restarted", group=group.name)
         if group.is_replaceable:
             await group.replace_all()
         else:

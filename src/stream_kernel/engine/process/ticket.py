@@ -126,11 +126,9 @@ class Ticket:
         report = self._report("executed" if ran else "not_executed", "failed" if failed else "answered", executing_seconds, nodes)
         self._settle(Answer(emissions, failures, report))
 
-    def lose(
-        self, category: Literal["transport", "timeout"], reason: str, trace: LastTrace | None = None, *, is_certain: bool = False
-    ) -> None:
-        """There will be no reply. It is `maybe_executed` as soon as a worker has had it, unless `is_certain` that it did not begin."""
-        delivery: Delivery = "not_executed" if self.holder is None or is_certain else "maybe_executed"
+    def lose(self, category: Literal["transport", "timeout"], reason: str, trace: LastTrace | None = None) -> None:
+        """There will be no reply. It is `maybe_executed` as soon as a worker has had it."""
+        delivery: Delivery = "not_executed" if self.holder is None else "maybe_executed"
         known = trace or LastTrace()
         report = self._report(delivery, category, known.executing_seconds)
         self._settle(Loss(category, reason, report, known.exit, known.at_work, known.stack))

@@ -18,6 +18,7 @@ FindingKind = Literal[
     "message-class",
     "interpreter",
     "cardinality",
+    "retries",
     "workers",
     "circle",
     "sends-to",

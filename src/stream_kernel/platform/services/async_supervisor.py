@@ -190,7 +190,7 @@ class AsyncBoundarySupervisor:
                 await self._close_without_loop()
                 return
             self._check_loop()
-        if self._closing is None:
+        if self._closing is None or self._closing.done():  # it was cancelled with all that its loop had, and is still to be done
             self._closing = asyncio.get_running_loop().create_task(self._close(), name="stream_kernel close")
         try:
             await asyncio.shield(self._closing)

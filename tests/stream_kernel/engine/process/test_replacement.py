@@ -324,6 +324,29 @@ async def test_a_restart_replaces_workers_that_are_not_there_too() -> None:
     await stage.end()
 
 
+@pytest.mark.parametrize(("strategy", "becomes"), [("temporary", "failed"), ("transient", "failed"), ("permanent", "ready")])
+@on_virtual_clock
+async def test_what_the_loss_of_a_worker_calls_for_is_done_when_its_replacement_does_not_come_up(strategy: str, becomes: str) -> None:
+    stage = Stage(workers=2, answers=True, restart={"strategy": strategy})
+    await stage.start()
+    stage.launch.traits.boots = False
+    restarting = asyncio.create_task(stage.group.replace_all())
+    replacement = await stage.launch.child(3)
+    stage.children[0].die(exit_code=0)
+    await moments()
+    assert stage.states == ["stopped", "ready"]
+    stage.launch.traits.boots = True
+    replacement.hello()
+    replacement.refuse("module 'm' cannot be imported")
+    with pytest.raises(WorkerBootstrapError, match="module 'm' cannot be imported"):
+        await restarting
+    await moments()
+    assert (stage.states, stage.group.state) == ([becomes, "ready"], "ready")
+    assert len(stage.launch.alive) == (2 if becomes == "ready" else 1)
+    await serve(stage, 2)
+    await stage.end()
+
+
 @on_virtual_clock
 async def test_a_restart_waits_for_the_work_of_the_old_workers_and_no_longer_than_its_deadline() -> None:
     stage = Stage()

@@ -10,6 +10,7 @@ import pytest
 
 from fake_group import moments, now, workplace
 from stream_kernel.engine.base import AtWork, Command, Loss
+from stream_kernel.engine.process.ledger import DEADLINE_PASSED
 from stream_kernel.engine.process.slot import End, WorkerSlot
 from stream_kernel.engine.process.ticket import Ticket
 from stream_kernel.reports import WorkerExitReport
@@ -490,7 +491,20 @@ async def test_a_loop_that_is_torn_down_takes_its_worker_with_it() -> None:
     (task,) = [task for task in asyncio.all_tasks() if task.get_name() == "stream_kernel g#0"]
     task.cancel()
     end = await place.over()
-    assert (end.kind, place.child.status is not None, slot.has_process) == ("stopped", True, False)
+    assert (end.kind, place.child.status is not None, slot.has_process) == ("cancelled", True, False)
+
+
+@on_virtual_clock
+async def test_a_worker_that_is_cancelled_before_there_is_a_process_says_so() -> None:
+    place = Place()
+    place.launch.may_spawn.clear()
+    place.slot.start()
+    await moments()
+    (task,) = [task for task in asyncio.all_tasks() if task.get_name() == "stream_kernel g#0"]
+    task.cancel()
+    await asyncio.wait_for(place.slot.launched(), 1)
+    assert [end.kind for end in place.ends] == ["cancelled"]
+    assert place.slot.state == "stopped"
 
 
 # -- what it has when it ends
@@ -560,6 +574,30 @@ async def test_a_reply_that_was_torn_by_the_death_is_none(make_command: Any) -> 
     assert ticket.future.result().report.delivery == "maybe_executed"
 
 
+@pytest.mark.fault("FAULT-12")
+@pytest.mark.parametrize(("deadline", "limit"), [(60, 2), (2, inf)])
+@on_virtual_clock
+async def test_a_command_that_a_worker_did_not_begin_in_its_time_is_not_given_to_another(
+    make_command: Any, deadline: float, limit: float
+) -> None:
+    place = Place()
+    await place.ready_slot()
+    place.give(make_command("c-1", deadline=now() + 60))
+    await moments()
+    place.child.note_progress()
+    place.child.answer()
+    await moments()
+    ticket = place.give(make_command("c-2", deadline=now() + deadline, limit_seconds=limit))
+    await moments()
+    place.child.note_progress(command=1)
+    place.child.stack = "where it hangs"
+    end = await place.over()
+    outcome = lost(ticket)
+    assert now() == pytest.approx(START + 2, abs=0.05)
+    assert (outcome.category, outcome.reason, outcome.report.delivery) == ("timeout", DEADLINE_PASSED, "maybe_executed")
+    assert (outcome.report.worker_id, outcome.exit, outcome.stack, end.unbegun) == ("g#0", report(end), "where it hangs", ())
+
+
 @on_virtual_clock
 async def test_a_command_says_how_long_it_may_take_and_how_long_after_the_one_before_it_was_sent(make_command: Any) -> None:
     place = Place(depth=3)
@@ -567,7 +605,8 @@ async def test_a_command_says_how_long_it_may_take_and_how_long_after_the_one_be
     for number, (seconds, limit) in enumerate(((60, inf), (60, 2), (1, 2))):
         place.give(make_command(f"c-{number}", deadline=now() + seconds, limit_seconds=limit))
         await asyncio.sleep(0.25)
-    assert [command.remaining_ms for command in place.child.commands] == [60_000, 2_000, 1_000]
+    assert [command.remaining_ms for command in place.child.commands] == [60_000, 60_000, 1_000]
+    assert [command.limit_ms for command in place.child.commands] == [None, 2_000, 2_000]
     assert [command.after_ms for command in place.child.commands] == [None, 250, 250]
     slot.kill("enough", final=True)
     await place.over()
@@ -584,6 +623,26 @@ async def test_an_idle_worker_that_gives_no_sign_of_life_is_killed() -> None:
     end = await place.over()
     assert (end.kind, end.reason) == ("inflicted", "it was idle and gave no sign of life for 5 s")
     assert now() == START + 15
+
+
+@on_virtual_clock
+async def test_routes_that_come_while_a_worker_is_buried_make_it_ask_nothing_of_the_one_that_follows() -> None:
+    place = Place(ping_interval_seconds=10, ping_timeout_seconds=5, reap_timeout_seconds=3)
+    place.slot.start()
+    await moments()
+    first = place.child
+    first.traits.ignores = frozenset({"kill"})
+    first.close_stdout()
+    await first.told("reap")
+    assert place.slot.state == "ready"
+    place.slot.start_work(ROUTES)
+    first.die(signal="SIGKILL")
+    await place.over()
+    slot = await place.ready_slot()
+    await asyncio.sleep(100)
+    assert (slot.state, slot.generation, place.child.log.count("ping")) == ("ready", 2, 9)
+    slot.kill("enough", final=True)
+    await place.over()
 
 
 @on_virtual_clock

@@ -8,7 +8,7 @@ import pytest
 from msgspec import Raw
 
 from engine_on_fakes import fake_config, supervisor_on
-from stream_kernel import BoundaryDispatchInput, TerminalEvent, UsageError, WorkerBootstrapError
+from stream_kernel import BoundaryDispatchInput, BoundaryTransportError, TerminalEvent, UsageError, WorkerBootstrapError
 from stream_kernel.engine.base import Command, Loss
 from stream_kernel.engine.process.ledger import Ledger
 from stream_kernel.engine.process.ticket import Ticket
@@ -152,6 +152,39 @@ async def test_a_start_that_is_overtaken_by_a_close_starts_nothing_that_the_clos
     await asyncio.wait_for(closing, 60)
     await terminating
     assert len(launch.children) == 2 and launch.alive == []
+
+
+@on_virtual_clock
+async def test_a_group_whose_workers_nobody_watches_any_more_has_failed_and_can_be_restarted() -> None:
+    launch = FakeLaunch(ChildTraits(answers=True))
+    async with supervisor_on(launch, fake_config({"g": {"workers": 2}}), RecordingSink()) as supervisor:
+        for task in asyncio.all_tasks():
+            if task is not asyncio.current_task():
+                task.cancel()
+        with pytest.raises(BoundaryTransportError) as failed:
+            await supervisor.call("n", 1)
+        await asyncio.sleep(1)
+        assert (failed.value.delivery, launch.alive) == ("not_executed", [])
+        assert supervisor.snapshot().groups[0].state == "failed"
+        await supervisor.restart_group("g")
+        assert await supervisor.call("n", 1) == 1
+
+
+@on_virtual_clock
+async def test_a_close_whose_work_was_cancelled_can_be_asked_for_again() -> None:
+    launch = FakeLaunch()
+    supervisor = supervisor_on(launch, fake_config(), RecordingSink())
+    await supervisor.start_groups()
+    assert await supervisor.wait_ready()
+    first = asyncio.create_task(supervisor.close())
+    await asyncio.sleep(0)
+    for task in asyncio.all_tasks():
+        if task.get_name() == "stream_kernel close":
+            task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await supervisor.close()
+    assert (supervisor.snapshot().state, launch.alive) == ("closed", [])
 
 
 @on_virtual_clock

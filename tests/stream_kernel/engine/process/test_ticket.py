@@ -63,12 +63,6 @@ async def test_a_loss_after_a_worker_took_it_may_have_run_and_tells_what_is_know
     assert (outcome.exit, outcome.at_work, outcome.stack) == (REPORT, AtWork(3, "score"), "the stack")
 
 
-async def test_a_loss_at_a_worker_that_certainly_did_not_begin_it_ran_nowhere(make_command: MakeCommand) -> None:
-    ticket = given(Ticket(make_command(), asyncio.get_running_loop()))
-    ticket.lose("transport", "it died", is_certain=True)
-    assert (await ticket.future).report.delivery == "not_executed"
-
-
 async def test_what_was_behind_the_head_of_a_dead_worker_is_as_if_no_worker_had_had_it(make_command: MakeCommand) -> None:
     ticket = given(Ticket(make_command(), asyncio.get_running_loop()), number=2)
     ticket.put_back()

@@ -252,6 +252,12 @@ def test_a_stateful_group_has_one_worker(look: Look) -> None:
     assert message.startswith("node 'counter' is stateful, so its group must have one worker, not 2")
 
 
+def test_a_group_with_retries_has_idempotent_nodes_only(look: Look) -> None:
+    groups = {"a": {"nodes": ["counter"], "retries": 2}}
+    message = only(look(groups), "problem", "retries", "a")
+    assert message.startswith("process_groups.retries needs every node of the group idempotent, and 'counter' is not: mark it")
+
+
 @pytest.mark.parametrize("knows_affinity", [True, False])
 def test_more_workers_than_cores_are_a_warning(look: Look, monkeypatch: pytest.MonkeyPatch, knows_affinity: bool) -> None:
     if knows_affinity:
