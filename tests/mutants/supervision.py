@@ -320,8 +320,8 @@ FACADE = (
         "ctrl-c-leaves-the-call",
         "Ctrl-C in a waiting thread cancels the call",
         "platform/services/bootstrap.py",
-        "    except BaseException:\n        future.cancel()\n        raise\n",
-        "    except BaseException:\n        raise\n",
+        "        except BaseException:\n            pending.cancel()\n            raise\n",
+        "        except BaseException:\n            raise\n",
         ("faults/test_facade.py::test_ctrl_c_in_the_waiting_thread_cancels_the_call_and_the_kernel_goes_on",),
     ),
     Mutant(
@@ -335,7 +335,7 @@ FACADE = (
     Mutant(
         "thread-keeps-the-program",
         "a program that forgets to close its supervisor ends",
-        "platform/services/bootstrap.py",
+        "platform/services/loop_thread.py",
         'name="stream_kernel supervisor", daemon=True)',
         'name="stream_kernel supervisor", daemon=False)',
         ("faults/test_parent_death.py::test_a_program_that_forgets_to_close_ends_in_order_and_its_workers_with_it",),

@@ -96,6 +96,34 @@ def test_ctrl_c_in_the_waiting_thread_cancels_the_call_and_the_kernel_goes_on(fa
 
 
 @pytest.mark.fault("FAULT-30")
+@pytest.mark.parametrize("how", ["call", "map"])
+def test_ctrl_c_just_after_a_call_was_handed_over_cancels_it_too(
+    faulty: MakeConfig, make_fifo: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    started, release = make_fifo("started"), make_fifo("release")
+    message = {"started": started.path, "release": release.path}
+    with MultiprocessBootstrapSupervisor(faulty({"g": ["hold", "echo"]})) as supervisor:
+        hand_over = asyncio.run_coroutine_threadsafe
+
+        def interrupted(work: Any, loop: asyncio.AbstractEventLoop) -> Any:
+            hand_over(work, loop)
+            started.wait()
+            raise KeyboardInterrupt
+
+        def attempt() -> None:
+            supervisor.call("hold", message) if how == "call" else list(supervisor.map("hold", [message]))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio, "run_coroutine_threadsafe", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                attempt()
+        until(lambda: supervisor.snapshot().active_calls == 0)
+        release.release()
+        assert supervisor.call("echo", 1) == {"value": 1}
+        assert supervisor.snapshot().groups[0].late_replies == 1
+
+
+@pytest.mark.fault("FAULT-30")
 def test_after_a_fork_the_copy_gets_a_clear_error_at_once_and_the_original_works_on(faulty: MakeConfig) -> None:
     with MultiprocessBootstrapSupervisor(faulty({"g": ["echo"]})) as supervisor:
         attempts: list[Callable[[], Any]] = [

@@ -9,15 +9,13 @@ import asyncio
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
-
-import anyio
-from anyio.from_thread import BlockingPortal
 
 from stream_kernel.config.model import Mode, RuntimeConfig
 from stream_kernel.engine.base import Capabilities
@@ -28,6 +26,7 @@ from stream_kernel.errors import ConfigurationError, UsageError
 from stream_kernel.observability.events import LifecycleEvent
 from stream_kernel.observability.sinks import Sink
 from stream_kernel.platform.services.async_supervisor import AsyncBoundarySupervisor, SupervisorSnapshot
+from stream_kernel.platform.services.loop_thread import CLOSED, LoopThread, Work
 from stream_kernel.platform.services.request import CallRequest, OnError
 from stream_kernel.platform.services.single import batched, in_order, one_payload, outputs_by_input
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
@@ -37,110 +36,46 @@ __all__ = ["LocalBootstrapSupervisor", "MultiprocessBootstrapSupervisor", "creat
 
 R = TypeVar("R")
 S = TypeVar("S", bound="_SyncSupervisor")
-_CLOSED = "this supervisor is closed: make a new one"
 _ABANDON_SECONDS = 5.0
 
 
-class _LoopThread:
-    """An event loop in a daemon thread: a program that forgets to close its supervisor still ends, and its workers with it."""
-
-    def __init__(self) -> None:
-        opened: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]] = Future()
-
-        async def hold_portal() -> None:
-            async with BlockingPortal() as portal:
-                opened.set_result((portal, asyncio.get_running_loop()))
-                await portal.sleep_until_stopped()
-
-        def run() -> None:
-            try:
-                anyio.run(hold_portal, backend="asyncio")
-            except BaseException as error:
-                if opened.done():
-                    raise
-                opened.set_exception(error)
-
-        self._thread = threading.Thread(target=run, name="stream_kernel supervisor", daemon=True)
-        self._thread.start()
-        try:
-            self._portal, self._loop = opened.result()
-        except BaseException:
-            opened.add_done_callback(_stop_unclaimed)  # a Ctrl-C just now: nobody will ever end this thread
-            raise
-
-        self._lock = threading.Lock()
-        self._is_ending = False
-
-    def submit(self, work: Coroutine[Any, Any, R]) -> Future[R]:
-        """Run a coroutine on the loop; raises `UsageError` when the thread is ending."""
-        with self._lock:
-            if not self._is_ending:
-                return asyncio.run_coroutine_threadsafe(work, self._loop)
-        work.close()
-        raise UsageError(_CLOSED)
-
-    @property
-    def is_current(self) -> bool:
-        """Whether the caller is this very thread (an event sink, for instance)."""
-        return threading.current_thread() is self._thread
-
-    def end(self) -> None:
-        """Stop the loop and wait for the thread; on the thread itself, only stop."""
-        with self._lock:
-            self._is_ending = True
-        if self.is_current:
-            self._loop.create_task(self._portal.stop())
-            return
-        # Calls that were submitted before get their refusal before the loop goes.
-        asyncio.run_coroutine_threadsafe(_some_passes(), self._loop).result()
-        self._portal.call(self._portal.stop)
-        self._thread.join()
-
-
-def _stop_unclaimed(opened: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]]) -> None:
-    if opened.exception() is None:
-        portal, loop = opened.result()
-        loop.call_soon_threadsafe(lambda: loop.create_task(portal.stop()))
-
-
-async def _some_passes() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
-def _abandon(owner: int, supervisor: AsyncBoundarySupervisor, thread: _LoopThread) -> None:
+def _abandon(owner: int, supervisor: AsyncBoundarySupervisor, thread: LoopThread) -> None:
     """The facade was dropped, or the interpreter ends, without `close`: kill the workers and end the thread."""
     if os.getpid() != owner:  # a forked copy has neither the thread nor the workers
         return
     if thread.is_current:
         supervisor.engine.kill_now()
     else:
-        thread.submit(supervisor.force_terminate_groups()).result(_ABANDON_SECONDS)
+        thread.submit(Work(supervisor.force_terminate_groups())).result(_ABANDON_SECONDS)
     thread.end()
 
 
 class _Pending:
-    """A batch of `map` at work: dispatched, to be decoded by whoever takes its result."""
+    """A call of the caller's thread, or a batch of `map`: handed over by `begin`, and decoded by whoever takes its result."""
 
-    def __init__(self, request: CallRequest, running: Future[Settled] | None) -> None:
-        self._request = request
-        self._running = running
+    def __init__(self, request: CallRequest) -> None:
+        self.request = request
+        self._work: Work[Settled] | None = None
+        self._running: Future[Settled] | None = None
+
+    def begin(self, thread: Callable[[], LoopThread]) -> None:
+        """Hand over what was packed, unless nothing of it needs a worker."""
+        if self.request.is_settled:
+            return
+        try:
+            loop_thread = thread()
+            self._work = Work(self.request.run())
+            self._running = loop_thread.submit(self._work)
+        except UsageError:  # closed while the inputs were encoded
+            self.request.refuse("the supervisor is closed")
 
     def cancel(self) -> bool:
-        return self._running is not None and self._running.cancel()
+        if self._work is not None:
+            self._work.cancel()
+        return self._work is not None
 
     def result(self) -> list[Finished]:
-        settled = self._request.conclude() if self._running is None else _result(self._running)
-        return self._request.finish(settled)
-
-
-def _result(future: Future[R]) -> R:
-    """Wait for a future of the supervisor's thread; a Ctrl-C here cancels its work."""
-    try:
-        return future.result()
-    except BaseException:
-        future.cancel()
-        raise
+        return self.request.finish(self.request.conclude() if self._running is None else self._running.result())
 
 
 class _SyncSupervisor:
@@ -158,7 +93,7 @@ class _SyncSupervisor:
                 "create_supervisor(config) picks the right class"
             )
         self._supervisor = AsyncBoundarySupervisor(config, sink=sink, chaos=chaos)
-        self._thread: _LoopThread | None = None
+        self._thread: LoopThread | None = None
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._is_closed = False
@@ -195,7 +130,7 @@ class _SyncSupervisor:
     ) -> RoutingResult:
         """See `AsyncBoundarySupervisor.execute_boundary`."""
         request = self._request(inputs, run_id=run_id, scenario_id=scenario_id, timeout_seconds=timeout_seconds, on_error=on_error)
-        return RoutingResult([], [], [one.envelope for one in self._begin(request).result()])
+        return RoutingResult([], [], [one.envelope for one in self._settle(request)])
 
     def call(
         self,
@@ -208,20 +143,28 @@ class _SyncSupervisor:
     ) -> Any:
         """One payload in, the one output's payload out. A terminal event is unwrapped, its error raised."""
         given = self._supervisor.input_for(target, payload, trace_id, reply_to)
-        return one_payload(self._begin(self._request([given], timeout_seconds=timeout_seconds)).result(), given)
+        return one_payload(self._settle(self._request([given], timeout_seconds=timeout_seconds)), given)
 
     def map(self, target: str, payloads: Iterable[Any], *, batch_size: int = 256, timeout_seconds: float | None = None) -> Iterator[Any]:
         """See `AsyncBoundarySupervisor.map`."""
         order = RunOrder()
+        under_way: deque[_Pending] = deque(maxlen=self._supervisor.map_width(target) + 1)
 
         def submit(batch: list[BoundaryDispatchInput]) -> _Pending:
-            return self._begin(self._request(batch, timeout_seconds=timeout_seconds, on_error="collect", order=order))
+            pending = _Pending(self._request(batch, timeout_seconds=timeout_seconds, on_error="collect", order=order))
+            under_way.append(pending)
+            self._begin(pending)
+            return pending
 
         inputs = (self._supervisor.input_for(target, payload) for payload in payloads)
-        with closing(in_order(batched(inputs, batch_size), submit, self._supervisor.map_width(target))) as handles:
-            for batch, pending in handles:
-                for given, outputs in zip(batch, outputs_by_input(pending.result(), len(batch)), strict=True):
-                    yield one_payload(outputs, given)
+        try:
+            with closing(in_order(batched(inputs, batch_size), submit, self._supervisor.map_width(target))) as handles:
+                for batch, pending in handles:
+                    for given, outputs in zip(batch, outputs_by_input(pending.result(), len(batch)), strict=True):
+                        yield one_payload(outputs, given)
+        finally:
+            for pending in under_way:  # also those that a Ctrl-C has kept from being noted anywhere else
+                pending.cancel()
 
     def stop_groups(self, *, graceful_timeout_seconds: float | None = None, drain_inflight: bool = True) -> None:
         """See `AsyncBoundarySupervisor.stop_groups`; raises `TimeoutError` when something outlives the grace."""
@@ -248,7 +191,7 @@ class _SyncSupervisor:
             self._abandoned.detach()
         if thread is not None:
             try:
-                _result(thread.submit(self._supervisor.close()))
+                thread.run(self._supervisor.close())
             except BaseException:
                 # Interrupted: the workers are killed, and those who wait for them must hear of it before the loop goes.
                 _abandon(self._pid, self._supervisor, thread)
@@ -285,21 +228,27 @@ class _SyncSupervisor:
             inputs, run_id=run_id, scenario_id=scenario_id, timeout_seconds=timeout_seconds, on_error=on_error, order=order
         )
 
-    def _begin(self, request: CallRequest) -> _Pending:
+    def _settle(self, request: CallRequest) -> list[Finished]:
+        """Take all steps of a call; a Ctrl-C here cancels it."""
+        pending = _Pending(request)
+        try:
+            self._begin(pending)
+            return pending.result()
+        except BaseException:
+            pending.cancel()
+            raise
+
+    def _begin(self, pending: _Pending) -> None:
+        request = pending.request
         if request.waits:
             self._run(request.pass_gate)
         request.pack()
-        if not request.is_settled:
-            try:
-                return _Pending(request, self._open_thread().submit(request.run()))
-            except UsageError:  # closed while the inputs were encoded
-                request.refuse("the supervisor is closed")
-        return _Pending(request, None)
+        pending.begin(self._open_thread)
 
     def _run(self, work: Callable[[], Coroutine[Any, Any, R]]) -> R:
         """Run a coroutine function on the supervisor's loop and wait for it."""
         self._refuse_misuse("async with AsyncBoundarySupervisor(config) as supervisor: await supervisor.call(...)")
-        return _result(self._open_thread().submit(work()))
+        return self._open_thread().run(work())
 
     def _ask(self, question: Callable[[], R]) -> R:
         """Ask on the supervisor's loop, where nothing changes meanwhile."""
@@ -312,14 +261,14 @@ class _SyncSupervisor:
         async def ask() -> R:
             return question()
 
-        return _result(thread.submit(ask()))
+        return thread.run(ask())
 
-    def _open_thread(self) -> _LoopThread:
+    def _open_thread(self) -> LoopThread:
         with self._lock:
             if self._is_closed:
-                raise UsageError(_CLOSED)
+                raise UsageError(CLOSED)
             if self._thread is None:
-                self._thread = _LoopThread()
+                self._thread = LoopThread()
                 self._abandoned = weakref.finalize(self, _abandon, self._pid, self._supervisor, self._thread)
             return self._thread
 

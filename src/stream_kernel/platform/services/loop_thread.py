@@ -1,0 +1,133 @@
+"""The thread of a synchronous supervisor, with the event loop that all its work runs on."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+import anyio
+from anyio.from_thread import BlockingPortal
+
+from stream_kernel.errors import UsageError
+
+__all__ = ["CLOSED", "LoopThread", "Work"]
+
+R = TypeVar("R")
+CLOSED = "this supervisor is closed: make a new one"
+
+
+class Work(Generic[R]):
+    """A coroutine for the loop. Who has made it can cancel it at any moment, handed over or not: a Ctrl-C comes when it likes."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, R]) -> None:
+        self._coroutine = coroutine
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._is_cancelled = False
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> Future[R]:
+        """Run it on this loop."""
+        self._loop = loop
+        return asyncio.run_coroutine_threadsafe(self._run(), loop)
+
+    def cancel(self) -> None:
+        """Without effect on what is over, or was never begun."""
+        self._is_cancelled = True
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._cancel_task)
+
+    def drop(self) -> None:
+        """It will not be begun."""
+        self._coroutine.close()
+
+    async def _run(self) -> R:
+        self._task = asyncio.current_task()
+        if self._is_cancelled:
+            self.drop()
+            raise asyncio.CancelledError
+        return await self._coroutine
+
+    def _cancel_task(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+
+class LoopThread:
+    """An event loop in a daemon thread: a program that forgets to close its supervisor still ends, and its workers with it."""
+
+    def __init__(self) -> None:
+        opened: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]] = Future()
+
+        async def hold_portal() -> None:
+            async with BlockingPortal() as portal:
+                opened.set_result((portal, asyncio.get_running_loop()))
+                await portal.sleep_until_stopped()
+
+        def run() -> None:
+            try:
+                anyio.run(hold_portal, backend="asyncio")
+            except BaseException as error:
+                if opened.done():
+                    raise
+                opened.set_exception(error)
+
+        self._thread = threading.Thread(target=run, name="stream_kernel supervisor", daemon=True)
+        self._thread.start()
+        try:
+            self._portal, self._loop = opened.result()
+        except BaseException:
+            opened.add_done_callback(_stop_unclaimed)  # a Ctrl-C just now: nobody will ever end this thread
+            raise
+
+        self._lock = threading.Lock()
+        self._is_ending = False
+
+    def submit(self, work: Work[R]) -> Future[R]:
+        """Run it on the loop; raises `UsageError` when the thread is ending."""
+        with self._lock:
+            if not self._is_ending:
+                return work.begin(self._loop)
+        work.drop()
+        raise UsageError(CLOSED)
+
+    def run(self, coroutine: Coroutine[Any, Any, R]) -> R:
+        """Run it on the loop and wait for it; a Ctrl-C here cancels it."""
+        work = Work(coroutine)
+        try:
+            return self.submit(work).result()
+        except BaseException:
+            work.cancel()
+            raise
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller is this very thread (an event sink, for instance)."""
+        return threading.current_thread() is self._thread
+
+    def end(self) -> None:
+        """Stop the loop and wait for the thread; on the thread itself, only stop."""
+        with self._lock:
+            self._is_ending = True
+        if self.is_current:
+            self._loop.create_task(self._portal.stop())
+            return
+        # Calls that were submitted before get their refusal before the loop goes.
+        asyncio.run_coroutine_threadsafe(_some_passes(), self._loop).result()
+        self._portal.call(self._portal.stop)
+        self._thread.join()
+
+
+def _stop_unclaimed(opened: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]]) -> None:
+    if opened.exception() is None:
+        portal, loop = opened.result()
+        loop.call_soon_threadsafe(lambda: loop.create_task(portal.stop()))
+
+
+async def _some_passes() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
