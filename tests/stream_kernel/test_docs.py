@@ -55,6 +55,18 @@ def test_a_program_in_a_document_works_when_pasted(block: Block, tmp_path: Path)
     assert done.stdout
 
 
+@pytest.mark.slow
+def test_the_tests_in_the_documents_pass_when_pasted(tmp_path: Path) -> None:
+    pasted = [block for document in documents() for block in blocks(document, "python") if "\ndef test_" in block.text]
+    for block in pasted:
+        (tmp_path / f"test_{block.document.stem}_{block.line}.py").write_text(block.text, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout
+    count = sum(len(re.findall(r"^def test_", block.text, re.MULTILINE)) for block in pasted)
+    assert count >= 7 and f"{count} passed" in done.stdout
+
+
 @pytest.mark.parametrize("block", [param for param in _all("python") if not _is_program(param.values[0])])
 def test_a_fragment_in_a_document_parses_and_imports_only_names_that_exist(block: Block) -> None:
     tree = ast.parse(block.text)

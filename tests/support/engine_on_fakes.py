@@ -28,9 +28,7 @@ def fake_config(groups: dict[str, dict[str, Any]] | None = None) -> RuntimeConfi
 
 def supervisor_on(launch: FakeLaunch, config: RuntimeConfig, sink: RecordingSink) -> AsyncBoundarySupervisor:
     """A supervisor whose workers `launch` starts."""
-    supervisor = AsyncBoundarySupervisor(config)
-    supervisor.engine = ProcessEngine(config, sink, launch=launch)
-    return supervisor
+    return AsyncBoundarySupervisor(config, sink=sink, launch=launch)
 
 
 class EngineOnFakes:

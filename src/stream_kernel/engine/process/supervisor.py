@@ -29,7 +29,7 @@ class ProcessEngine(Engine):
 
     capabilities = Capabilities(kills=True, survives_crash=True, checks_payloads=True, runs_parallel=True)
 
-    def __init__(self, config: RuntimeConfig, sink: Sink, *, faults: Sequence[PlannedFault] = (), launch: Launch = Child.spawn) -> None:
+    def __init__(self, config: RuntimeConfig, sink: Sink, *, faults: Sequence[PlannedFault] = (), launch: Launch | None = None) -> None:
         """`faults` and `launch` are for tests: what workers are to bring about, and what is started in their place."""
         if sys.platform == "win32":
             raise ConfigurationError("bootstrap.mode = 'process_supervisor' needs Linux or macOS; 'inline' runs on Windows too")
@@ -39,7 +39,7 @@ class ProcessEngine(Engine):
         self._config = config
         self._groups: dict[str, WorkerGroup] = {}
         for group in config.process_groups:
-            place = Workplace(config, group, sink, launch, tuple(faults))
+            place = Workplace(config, group, sink, launch or Child.spawn, tuple(faults))
             self._groups[group.name] = WorkerGroup(place, self._on_change)
         self._waiters: list[asyncio.Future[None]] = []
         self._restarting: set[asyncio.Task[None]] = set()
@@ -93,7 +93,13 @@ class ProcessEngine(Engine):
 
     async def stop(self, groups: Sequence[str], deadline: float) -> None:
         chosen = [self._groups[name] for name in groups]
-        await _one_after_other(chosen, WorkerGroup.stop, deadline)
+        ends = {group.name: group.ends for group in chosen}
+
+        def stop(group: WorkerGroup) -> None:
+            if group.ends == ends[group.name]:  # otherwise it was ended by force meanwhile, and may have been started again
+                group.stop()
+
+        await _one_after_other(chosen, stop, deadline)
         await _all_gone(chosen, deadline)
         running = [worker for group in chosen for worker in group.running()]
         if running:
@@ -207,10 +213,8 @@ async def _one_after_other(groups: Sequence[WorkerGroup], end: Callable[[WorkerG
     of the time until `deadline`.
     """
     loop = asyncio.get_running_loop()
-    ends = {group.name: group.ends for group in groups}
     for left, group in zip(range(len(groups), 0, -1), reversed(groups), strict=True):
-        if group.ends == ends[group.name]:  # otherwise it was ended by force meanwhile, and may have been started again
-            end(group)
+        end(group)
         await _all_gone([group], loop.time() + max(0.0, deadline - loop.time()) / left)
 
 

@@ -18,6 +18,7 @@ from stream_kernel.config.model import RuntimeConfig
 from stream_kernel.engine.base import Capabilities, Engine, PayloadCodec
 from stream_kernel.engine.inline import ExceptionHook
 from stream_kernel.engine.process.fault_plan import PlannedFault
+from stream_kernel.engine.process.worker_process import Launch
 from stream_kernel.engine.settlement import Finished
 from stream_kernel.engine.turns import RunOrder
 from stream_kernel.errors import UsageError
@@ -55,15 +56,16 @@ class AsyncBoundarySupervisor:
         sink: Sink | None = None,
         on_node_exception: ExceptionHook | None = None,
         chaos: Sequence[PlannedFault] = (),
+        launch: Launch | None = None,
     ) -> None:
         """`sink` gets every lifecycle event, besides the log. In the inline modes `on_node_exception` is called with what a node raised,
-        its frames still there, before it becomes a failure. `chaos` is for tests: faults that workers are to bring about, see
-        `stream_kernel.testing.chaos`. Raises `ConfigurationError`.
+        its frames still there, before it becomes a failure. For tests: `chaos` has faults that workers are to bring about, `launch` starts
+        something in the place of worker processes; see `stream_kernel.testing`. Raises `ConfigurationError`.
         """
         refuse_while_importing()
         self.config = config
         self._events = EventHub(LoggingSink(), *([] if sink is None else [sink]))
-        self._make_engine = partial(make_engine, config, self._events, on_node_exception, chaos)
+        self._make_engine = partial(make_engine, config, self._events, on_node_exception, chaos, launch)
         self.engine: Engine = self._make_engine()
         self._state = "new"
         self._pid = os.getpid()

@@ -15,21 +15,26 @@ from stream_kernel.engine.inline import ExceptionHook, InlineEngine
 from stream_kernel.engine.process.fault_plan import PlannedFault
 from stream_kernel.engine.process.orphans import end_orphans, end_orphans_soon
 from stream_kernel.engine.process.supervisor import ProcessEngine
+from stream_kernel.engine.process.worker_process import Launch
 from stream_kernel.errors import ConfigurationError
 from stream_kernel.observability.sinks import Sink
 
 __all__ = ["abandon_engine", "chosen_groups", "end_without_loop", "make_engine"]
 
 
-def make_engine(config: RuntimeConfig, sink: Sink, on_node_exception: ExceptionHook | None, chaos: Sequence[PlannedFault]) -> Engine:
+def make_engine(
+    config: RuntimeConfig, sink: Sink, on_node_exception: ExceptionHook | None, chaos: Sequence[PlannedFault], launch: Launch | None
+) -> Engine:
     """The engine of the configuration's mode; raises `ConfigurationError` for what that mode cannot do."""
     if config.bootstrap.mode != "process_supervisor":
         if chaos:
             raise ConfigurationError("chaos needs bootstrap.mode = 'process_supervisor': there is no worker to harm")
+        if launch is not None:
+            raise ConfigurationError("launch needs bootstrap.mode = 'process_supervisor': no worker is started")
         return InlineEngine(config, sink, on_node_exception)
     if on_node_exception is not None:
         raise ConfigurationError("on_node_exception needs bootstrap.mode = 'inline' or 'inline_wire': workers raise in another process")
-    return ProcessEngine(config, sink, faults=chaos)
+    return ProcessEngine(config, sink, faults=chaos, launch=launch)
 
 
 def chosen_groups(config: RuntimeConfig, given: Sequence[str] | None) -> list[str]:

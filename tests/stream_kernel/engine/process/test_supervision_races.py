@@ -133,6 +133,21 @@ async def test_a_restart_does_not_wait_for_a_deaf_worker_to_which_a_stop_gives_a
 
 
 @on_virtual_clock
+async def test_a_close_during_a_stop_ends_the_workers_to_which_the_stop_gives_all_the_time_there_is() -> None:
+    launch = FakeLaunch(ChildTraits(ignores=DEAF))
+    supervisor = supervisor_on(launch, fake_config({"g": {}, "h": {}}), RecordingSink())
+    await supervisor.start_groups()
+    assert await supervisor.wait_ready()
+    stopping = asyncio.create_task(supervisor.stop_groups(graceful_timeout_seconds=1))
+    await launch.of("h#0")[0].told("stop")
+    closing = asyncio.create_task(supervisor.close())
+    with pytest.raises(TimeoutError, match="did not end within the grace"):
+        await stopping
+    await asyncio.wait_for(closing, 60)
+    assert launch.alive == []
+
+
+@on_virtual_clock
 async def test_a_start_that_is_overtaken_by_a_close_starts_nothing_that_the_close_has_ended() -> None:
     launch = FakeLaunch()
     supervisor = supervisor_on(launch, fake_config({"g": {}, "h": {}}), RecordingSink())

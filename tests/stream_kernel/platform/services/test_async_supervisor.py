@@ -24,6 +24,7 @@ from stream_kernel import (
     ConfigurationError,
     UsageError,
 )
+from stream_kernel.testing import FakeLaunch
 from waiting import in_thread, until
 
 T = TypeVar("T")
@@ -276,6 +277,11 @@ async def test_another_event_loop_is_refused(make_config: MakeConfig, mode: str)
             error = await in_thread(elsewhere, work)
             assert isinstance(error, UsageError) and "another event loop" in str(error)
         assert await supervisor.call("echo", 1) == {"value": 1}
+
+
+def test_inline_nothing_can_be_started_in_the_place_of_workers(make_config: MakeConfig) -> None:
+    with pytest.raises(ConfigurationError, match=r"launch needs bootstrap\.mode = 'process_supervisor': no worker is started"):
+        AsyncBoundarySupervisor(make_config({"g": ["echo"]}, mode="inline"), launch=FakeLaunch())
 
 
 def test_workers_raise_where_no_debugger_of_this_process_looks_in(make_config: MakeConfig) -> None:
