@@ -87,10 +87,14 @@ class Stage:
         """Hand a command over."""
         return self.group.submit(self.command(payload, seconds, **fields))
 
+    async def gone(self) -> None:
+        """Wait until the workers that live now are gone."""
+        await asyncio.gather(*self.group.lives())
+
     async def end(self) -> None:
         """Kill all that is left, and wait until it is gone."""
         self.group.kill("the test is over")
-        await self.group.gone()
+        await self.gone()
         assert not self.launch.alive
 
 

@@ -165,12 +165,9 @@ class WorkerGroup:
         """Whether two workers in the same place can be there at a time: not where nodes keep state."""
         return self.state == "ready" and not self._is_stateful
 
-    async def gone(self) -> None:
-        """Wait until no worker is left."""
-        # Those that live now: one that is started again meanwhile is not waited for.
-        lives = [slot.life for slot in self._all() if slot.life is not None]
-        if lives:
-            await asyncio.wait(lives)
+    def lives(self) -> list[asyncio.Task[None]]:
+        """The lives of its workers, of those that live now. To wait for them does not touch them."""
+        return [slot.life for slot in self._all() if slot.life is not None]
 
     def check_not_failed(self) -> None:
         """Raise `WorkerBootstrapError` when this group has failed: it will not be ready."""

@@ -49,7 +49,7 @@ class ProcessEngine(Engine):
         ends = {group.name: group.ends for group in chosen}
         for group in chosen:
             if group.state in ("stopping", "stopped", "failed"):
-                await group.gone()
+                await _all_gone([group])
                 for each in chosen:  # whoever ends them now may be done with one and not have come to the next
                     if each.ends != ends[each.name]:
                         raise WorkerBootstrapError(f"group '{each.name}' was stopped while it was starting", group=each.name)
@@ -110,14 +110,14 @@ class ProcessEngine(Engine):
         chosen = [self._groups[name] for name in groups]
         deadline = asyncio.get_running_loop().time() + max(group.config.stop_timeout_seconds for group in chosen)
         await _one_after_other(chosen, lambda group: group.end(deadline), deadline)
-        await _all_gone(chosen, None)
+        await _all_gone(chosen)
         self._mark_stopped(chosen)
 
     async def kill(self, groups: Sequence[str]) -> None:
         chosen = [self._groups[name] for name in groups]
         for group in chosen:
             group.kill("the group was terminated by force")
-        await _all_gone(chosen, None)
+        await _all_gone(chosen)
         self._mark_stopped(chosen)
 
     def kill_now(self) -> None:
@@ -159,7 +159,7 @@ class ProcessEngine(Engine):
             await group.replace_all()
         else:
             group.hold()
-            await group.gone()
+            await _all_gone([group])
             if group.state == "starting":  # nobody has stopped it meanwhile
                 group.spawn()
         while group.state == "starting":
@@ -218,13 +218,9 @@ async def _one_after_other(groups: Sequence[WorkerGroup], end: Callable[[WorkerG
         await _all_gone([group], loop.time() + max(0.0, deadline - loop.time()) / left)
 
 
-async def _all_gone(groups: Sequence[WorkerGroup], deadline: float | None) -> None:
-    """Wait until no worker of `groups` is left, or until `deadline`."""
-    loop = asyncio.get_running_loop()
-    waiting = [loop.create_task(group.gone()) for group in groups]
-    try:
-        await asyncio.wait(waiting, timeout=None if deadline is None else max(0.0, deadline - loop.time()))
-    finally:
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+async def _all_gone(groups: Iterable[WorkerGroup], deadline: float | None = None) -> None:
+    """Wait until those workers of `groups` are gone that live now, or until `deadline`. One that is started meanwhile is not waited for."""
+    lives = [life for group in groups for life in group.lives()]
+    if lives:
+        timeout = None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
+        await asyncio.wait(lives, timeout=timeout)

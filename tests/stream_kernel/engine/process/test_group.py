@@ -832,7 +832,7 @@ async def test_a_stopped_group_takes_nothing() -> None:
     stage.group.stop()
     ticket = stage.submit()
     assert (outcome(ticket), loss(ticket).reason) == ("transport not_executed", "the group is stopping")
-    await stage.group.gone()
+    await stage.gone()
     assert (stage.group.state, stage.group.running()) == ("stopped", [])
 
 
@@ -848,7 +848,7 @@ async def test_stopping_drops_the_queue_as_not_executed_and_lets_the_worker_fini
     await asyncio.sleep(30)
     assert (outcome(at_work), stage.group.running()) == ("open", ["g#0"])
     child.answer()
-    await stage.group.gone()
+    await stage.gone()
     assert (outcome(at_work), stage.group.state, stage.group.snapshot().queued) == ("answered executed", "stopped", 0)
 
 
@@ -865,7 +865,7 @@ async def test_the_end_is_bounded_for_workers_that_are_idle_and_those_that_hang(
     stage.group.end(now() + 5)
     await asyncio.sleep(1.6)
     assert (idle.is_alive, busy.is_alive) == (True, False), "one that is at work has had its patience"
-    await stage.group.gone()
+    await stage.gone()
     assert now() - START == 6.5
     assert (outcome(hanging), stage.group.state) == ("transport maybe_executed", "stopped")
 
@@ -878,7 +878,7 @@ async def test_killing_ends_everything_now() -> None:
     tickets = [stage.submit() for _ in range(4)]
     await moments()
     stage.group.kill("the group was terminated by force")
-    await stage.group.gone()
+    await stage.gone()
     assert (now(), stage.group.state) == (START, "stopped")
     assert [outcome(ticket) for ticket in tickets] == ["transport maybe_executed"] * 2 + ["transport not_executed"] * 2
     assert {loss(ticket).reason for ticket in tickets} == {"the group was terminated by force"}
@@ -906,7 +906,7 @@ async def test_what_a_stopping_worker_had_not_begun_when_it_died_is_not_given_to
     await stage.children[0].next_command()
     stage.group.stop()
     stage.children[0].die(signal="SIGKILL")
-    await stage.group.gone()
+    await stage.gone()
     assert [outcome(ticket) for ticket in tickets] == ["transport maybe_executed", "transport not_executed"]
     assert (len(stage.children), stage.group.state) == (1, "stopped")
 
@@ -938,7 +938,7 @@ async def test_a_stateful_worker_that_is_dying_when_its_group_is_held_for_a_rest
         await asyncio.sleep(0.001)
     waiting = stage.submit()
     stage.group.hold()
-    await stage.group.gone()
+    await stage.gone()
     assert (stage.group.state, stage.states) == ("starting", ["stopped"])
     assert (outcome(ticket), outcome(waiting)) == ("timeout maybe_executed", "open")
     stage.group.spawn()

@@ -267,7 +267,7 @@ async def test_a_group_that_is_stopped_while_a_replacement_is_coming_ends_both()
     stage.group.stop()
     assert stage.group.running() == ["g#0", "g#0"]
     stage.launch.may_spawn.set()
-    await stage.group.gone()
+    await stage.gone()
     assert (stage.group.state, stage.launch.alive, len(stage.children)) == ("stopped", [], 2)
 
 
