@@ -384,4 +384,12 @@ LOSSES = (
         '        elif end.kind == "stopped" and self._is_stateful:\n',
         ("engine/process/test_group.py::test_a_stateful_group_that_loses_its_worker_has_lost_its_state_and_says_so",),
     ),
+    Mutant(
+        "time-once-more",
+        "a command that had its time at one worker is not given to another",
+        "engine/process/ledger.py",
+        "if not (ticket.settled or ticket.expired)]",
+        "if not ticket.settled]",
+        ("engine/process/test_slot.py",),
+    ),
 )

@@ -183,6 +183,14 @@ REPLACEMENT = (
         "            replacement.outcome.set_result(None)\n",
         (_REPLACEMENT,),
     ),
+    Mutant(
+        "lost-worker-is-forgotten",
+        "what the loss of a worker calls for is done when its replacement does not come up",
+        "engine/process/replacement.py",
+        "                replacement.resume = resume\n",
+        "                replacement.resume = _nothing\n",
+        ("engine/process/test_replacement.py",),
+    ),
 )
 
 PINGS = (
@@ -217,6 +225,14 @@ PINGS = (
         "        elif self._loop.time() - due > _LATE_SECONDS:\n",
         "        elif self._loop.time() < 0:\n",
         (_IDLE,),
+    ),
+    Mutant(
+        "the-buried-ask",
+        "a worker that has retired asks for no sign of life",
+        "engine/process/incarnation.py",
+        "        if not (self._works or self._is_retired):\n",
+        "        if not self._works:\n",
+        ("engine/process/test_slot.py",),
     ),
 )
 
@@ -303,6 +319,22 @@ ENDINGS = (
         "            raise\n\n    async def _close",
         ("faults/test_leaks.py::test_a_cancelled_close_kills_at_once",),
     ),
+    Mutant(
+        "restart-outlasts-a-stop",
+        "a restart ends when its group is asked to end, however long its workers are given",
+        "engine/process/supervisor.py",
+        "            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)\n",
+        "            await asyncio.wait(tasks[:1])\n",
+        ("engine/process/test_supervision_races.py",),
+    ),
+    Mutant(
+        "zombies-without-a-loop",
+        "workers of an event loop that is closed are reaped",
+        "engine/process/orphans.py",
+        "                _reap(pid)\n",
+        "                pass\n",
+        ("engine/process/test_orphans.py",),
+    ),
 )
 
 FACADE = (
@@ -363,5 +395,13 @@ FACADE = (
         "            except Exception:  # noqa: BLE001  the sink is the user's\n                if id(sink)",
         "            except TimeoutError:\n                if id(sink)",
         ("observability/test_sinks.py",),
+    ),
+    Mutant(
+        "ctrl-c-before-the-wait",
+        "Ctrl-C cancels a call from the moment at which it is handed over",
+        "platform/services/loop_thread.py",
+        "                self._loop.call_soon_threadsafe(self._cancel_task)\n",
+        "                pass\n",
+        ("faults/test_facade.py",),
     ),
 )
