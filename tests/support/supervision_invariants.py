@@ -33,7 +33,7 @@ class Invariants:
         self._open_calls: list[Call] = []
         self._seen_calls = 0
         self._seen_events = 0
-        self._generations: dict[str, int] = {}
+        self._generations: set[tuple[str, int]] = set()
         self._lost_at: dict[int, str] = {}
         """Process -> the one command that may have run there when it was lost."""
 
@@ -167,9 +167,9 @@ class Invariants:
         events = self._world.sink.events
         for event in events[self._seen_events :]:
             if event.kind == "worker_spawned":
-                before = self._generations.get(event.worker_id, 0)
-                assert event.generation > before, f"generation {event.generation} of {event.worker_id} came after {before}"
-                self._generations[event.worker_id] = event.generation
+                born = (event.worker_id, event.generation)
+                assert born not in self._generations, f"generation {event.generation} of {event.worker_id} came twice"
+                self._generations.add(born)
         self._seen_events = len(events)
 
     def _check_group(self, group: GroupSnapshot) -> None:
