@@ -364,8 +364,8 @@ LOSSES = (
         "retries-past-the-deadline",
         "nothing is run again past the deadline",
         "engine/boundary.py",
-        "retries = self._engine.retries(part[0].group) if self._remaining > 0 else 0",
-        "retries = self._engine.retries(part[0].group)",
+        "retries = self._engine.retries(part[0].group) if self._remaining > 0 and loss.exit is not None else 0",
+        "retries = self._engine.retries(part[0].group) if loss.exit is not None else 0",
         ("engine/test_boundary.py",),
     ),
     Mutant(
@@ -380,8 +380,8 @@ LOSSES = (
         "state-is-lost-in-silence",
         "a stateful group that loses its worker has failed until it is restarted",
         "engine/process/group.py",
-        '        elif end.kind != "unbootable" and self._is_stateful:\n',
-        '        elif end.kind == "stopped" and self._is_stateful:\n',
+        '        if end.kind != "unbootable" and self._is_stateful:\n',
+        '        if end.kind == "stopped" and self._is_stateful:\n',
         ("engine/process/test_group.py::test_a_stateful_group_that_loses_its_worker_has_lost_its_state_and_says_so",),
     ),
     Mutant(

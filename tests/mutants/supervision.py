@@ -188,7 +188,7 @@ REPLACEMENT = (
         "what the loss of a worker calls for is done when its replacement does not come up",
         "engine/process/replacement.py",
         "                replacement.resume = resume\n",
-        "                replacement.resume = _nothing\n",
+        "                replacement.resume = None\n",
         ("engine/process/test_replacement.py",),
     ),
 )

@@ -68,7 +68,9 @@ class FakeTicket:
         ended: WorkerExitReport | None = None,
         reason: str = "lost",
     ) -> None:
-        """Its worker is lost; `at_work` is what it was working on and `ended` how it ended, where that is known."""
+        """It is lost, by default with its worker when that may have begun it; `at_work` is what it was working on, where that is known."""
+        if ended is None and (category, delivery) == ("transport", "maybe_executed"):
+            ended = WorkerExitReport(worker_id="w#0", group=self.command.group, generation=1, reason=reason)
         self.future.set_result(Loss(category, reason, self.report(delivery, category), exit=ended, at_work=at_work))
 
     def report(self, delivery: Delivery, outcome: Literal["answered", "failed", "transport", "timeout", "withdrawn"]) -> CommandReport:

@@ -131,6 +131,8 @@ class BoundaryCall:
         """
         had_failed = bool(self._failures)
         again: list[list[Step]] = []
+        if self._raises and had_failed and outcome.report.outcome == "withdrawn":
+            return []  # it was taken back for that failure, and is none itself
         if isinstance(outcome, Loss):
             again = self._lost(part, outcome)
         else:
@@ -243,7 +245,8 @@ class BoundaryCall:
     def _lost(self, part: list[Step], loss: Loss) -> list[list[Step]]:
         """Record what is lost for good; gives what is to be run again."""
         _logger.info("%s: %s", handoff_sentence(loss.category, part[0].group), loss.reason)
-        retries = self._engine.retries(part[0].group) if self._remaining > 0 else 0
+        # Without an end of a worker it was given up, not lost.
+        retries = self._engine.retries(part[0].group) if self._remaining > 0 and loss.exit is not None else 0
         aftermath = after_loss(part, loss, retries=retries)
         failed = {id(step) for step in aftermath.failed}
         for index, step in enumerate(part):
@@ -251,7 +254,7 @@ class BoundaryCall:
             if id(step) in failed:
                 self._failures.append(failure)
             else:
-                step.lost_before = failure.report
+                step.lost_before = failure
         return aftermath.again
 
     def _loss_of(self, part: list[Step], index: int, loss: Loss) -> Failure:
@@ -266,8 +269,10 @@ class BoundaryCall:
             exit=loss.exit,
             commands=(loss.report,),
         )
-        if step.lost_before is not None and report.exit is None and report.node is None:
-            report = _with_earlier_loss(report, step.lost_before)
+        node = at_work.node if at_work is not None and at_work.index == index else None
+        before = step.lost_before
+        if before is not None and report.exit is None and report.node is None:
+            node, report = before.node, _with_earlier_loss(report, before.report)
         return Failure(
             place=step.place,
             root=step.root,
@@ -277,7 +282,7 @@ class BoundaryCall:
             group=step.group,
             trace_id=step.item.trace_id,
             reply_to=step.item.reply_to,
-            node=report.node if report.input_index == step.root else None,
+            node=node,
             correlation_id=loss.report.correlation_id,
             report=report,
         )

@@ -39,8 +39,8 @@ class Step(msgspec.Struct):
     """How many workers died with it at work, for certain."""
     may_have_run: bool = False
     """It was lost before, and node code may have run for it then."""
-    lost_before: FailureReport | None = None
-    """What there was to say when it was lost last and was to be run again."""
+    lost_before: Failure | None = None
+    """What it would have come to when it was lost last, had it not been there to be run again."""
 
 
 class Output(msgspec.Struct):

@@ -10,7 +10,7 @@ import pytest
 
 from fake_engine import FakeEngine, FakeTicket, call_of, shown
 from stream_kernel import BoundaryDispatchInput, BoundaryError, BoundaryExecutionError, BoundaryInputError, BoundaryTransportError
-from stream_kernel.engine.base import AtWork
+from stream_kernel.engine.base import AtWork, Loss
 from stream_kernel.engine.retrying import POISON
 from stream_kernel.engine.settlement import Failure
 from stream_kernel.errors import BoundaryOverloadedError
@@ -262,6 +262,36 @@ async def test_why_its_worker_was_lost_is_told_though_it_fails_of_something_else
     assert failed.report.reason == "no worker was free; it was to be run again after its worker was lost: killed by SIGSEGV"
     assert (failed.report.exit, failed.report.node, failed.report.input_index, failed.node) == (EXIT, "a", 1, "a")
     assert [command.outcome for command in failed.report.commands] == ["transport", category]
+
+
+async def test_only_the_item_that_was_at_work_is_said_to_have_been_at_the_node() -> None:
+    engine = FakeEngine(A, B)
+    call = call_of(engine, Input("x", "A", "a"), on_error="collect")
+    (await engine.commands(1))[0].answer(*((0, number, "b") for number in range(3)))
+    (await engine.commands(2))[1].lose("transport", "maybe_executed", at_work=AtWork(1, "b"))
+    settled = await call
+    assert [failed.node for failed in settled if isinstance(failed, Failure)] == [None, "b", None]
+
+
+async def test_what_was_given_up_without_the_loss_of_a_worker_is_not_run_again() -> None:
+    engine = FakeEngine(A, retries={"A": 5})
+    call = call_of(engine, Input(0, "A", "a"), on_error="collect")
+    (ticket,) = await engine.commands(1)
+    ticket.future.set_result(Loss("transport", "the supervisor is being stopped", ticket.report("maybe_executed", "transport")))
+    assert shown(await call) == [("transport", "maybe_executed")]
+    await engine.commands(1)
+
+
+async def test_what_is_taken_back_for_a_failure_is_not_raised_in_its_place() -> None:
+    engine = FakeEngine(A, B)
+    call = call_of(engine, Input(0, "A", "a"), Input(1, "B", "b"))
+    waiting, failing = await engine.commands(2)
+    waiting.taken = False
+    failing.answer(failures=[failure()])
+    with pytest.raises(BoundaryExecutionError) as failed:
+        await call
+    assert (failed.value.group, failed.value.delivery) == ("B", "executed")
+    assert [command.outcome for command in failed.value.report.commands] == ["withdrawn", "failed"]
 
 
 async def test_who_is_out_of_retries_has_failed() -> None:

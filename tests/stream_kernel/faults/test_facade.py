@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ import pytest
 from stream_kernel import BoundaryError, BoundaryTransportError, MultiprocessBootstrapSupervisor, RuntimeConfig
 from stream_kernel.errors import UsageError
 from stream_kernel.observability.events import LifecycleEvent
+from stream_kernel.platform.services import bootstrap
+from stream_kernel.platform.services.loop_thread import LoopThread
 from waiting import until
 
 MakeConfig = Callable[..., RuntimeConfig]
@@ -121,6 +123,56 @@ def test_ctrl_c_just_after_a_call_was_handed_over_cancels_it_too(
         release.release()
         assert supervisor.call("echo", 1) == {"value": 1}
         assert supervisor.snapshot().groups[0].late_replies == 1
+
+
+def interrupted(thread: LoopThread, work: Coroutine[Any, Any, Any]) -> None:
+    """In the place of `LoopThread.run`."""
+    work.close()
+    raise KeyboardInterrupt
+
+
+@pytest.mark.fault("FAULT-30")
+def test_a_close_that_ctrl_c_has_cut_short_can_be_asked_for_again(faulty: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor = MultiprocessBootstrapSupervisor(faulty({"g": ["echo"]}))
+    supervisor.start_groups()
+    assert supervisor.wait_ready()
+    threads = threading.active_count()
+
+    def give_up(*_: Any) -> None:
+        """A second Ctrl-C, while the first one is heard."""
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LoopThread, "run", interrupted)
+        patch.setattr(bootstrap, "_abandon", give_up)
+        with pytest.raises(KeyboardInterrupt):
+            supervisor.close()
+    assert supervisor.snapshot().state == "running"
+    supervisor.close()
+    supervisor.close()
+    assert supervisor.snapshot().state == "closed"
+    assert [worker.state for group in supervisor.snapshot().groups for worker in group.workers] == ["stopped"]
+    assert threading.active_count() < threads
+
+
+@pytest.mark.fault("FAULT-30")
+def test_ctrl_c_in_a_close_ends_the_thread_though_a_worker_does_not_die_of_it(faulty: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor = MultiprocessBootstrapSupervisor(faulty({"g": ["echo"]}))
+    supervisor.start_groups()
+    assert supervisor.wait_ready()
+    threads = threading.active_count()
+
+    async def never(*_: Any) -> None:
+        await asyncio.sleep(3600)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bootstrap, "_ABANDON_SECONDS", 0.05)
+        patch.setattr(supervisor._supervisor, "force_terminate_groups", never)
+        patch.setattr(LoopThread, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            supervisor.close()
+    until(lambda: threading.active_count() < threads)
+    supervisor.close()
 
 
 @pytest.mark.fault("FAULT-30")

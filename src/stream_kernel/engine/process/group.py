@@ -223,12 +223,17 @@ class WorkerGroup:
     def ready(self, slot: WorkerSlot) -> None:
         self._policy.became_ready(slot.index)
         self._replacements.ready(slot)
-        if self.state == "starting" and all(each.state == "ready" for each in self._slots):
-            self.state = "ready"
-            self._on_change(self)
+        self._note_started()
         if self._routes is not None:
             slot.start_work(self._routes)
             self._dispatch()
+
+    def _note_started(self) -> None:
+        """It is ready when all of its workers are, without those that were ready, are lost, and are not replaced."""
+        states = {slot.state for slot in self._slots}
+        if self.state == "starting" and "ready" in states and states <= {"ready", "failed"}:
+            self.state = "ready"
+            self._on_change(self)
 
     def idle(self, slot: WorkerSlot) -> None:
         if self._recycles and self.is_replaceable and not self._replacements.is_under_way:
@@ -246,18 +251,18 @@ class WorkerGroup:
             slot.give_up()
         elif not is_wanted or end.kind == "stopped":
             self._settle_stop()
+        elif end.kind == "cancelled" and (slot in self._slots or resume is not None):
+            self._fail(f"{end.reason}; restart_group('{self.name}') starts afresh")
         elif slot in self._slots:
             self._lost(slot, end)
         elif end.kind == "died":  # one that was about to retire; it counts all the same
             self._act(slot, end, self._verdict(slot, end))
-        else:
+        elif resume is not None:
             resume()
         self._dispatch()
 
     def _lost(self, slot: WorkerSlot, end: End) -> None:
-        if end.kind == "cancelled":
-            self._fail(f"{end.reason}; restart_group('{self.name}') starts afresh")
-        elif end.kind != "unbootable" and self._is_stateful:
+        if end.kind != "unbootable" and self._is_stateful:
             self._fail(f"its worker was lost ({end.reason}) and its state with it; restart_group('{self.name}') starts afresh")
         else:
             self._act(slot, end, self._verdict(slot, end))
@@ -291,6 +296,7 @@ class WorkerGroup:
             self._fail(f"{verdict.reason}, the last one: {end.reason}; restart_group('{self.name}') tries again")
         else:
             _logger.warning("%s is not replaced: %s", slot.worker_id, verdict.reason)
+            self._note_started()
 
     def _redo(self, end: End, *, is_wanted: bool) -> None:
         """Commands that provably did not begin wait for a worker again, before all others."""

@@ -71,6 +71,8 @@ class Burial(msgspec.Struct, frozen=True):
     """It died with an input at work of which another had died before."""
     unbegun: tuple[Ticket, ...]
     """Commands that it had and provably did not begin."""
+    was_cancelled: bool = False
+    """Nobody has waited until it could be reaped."""
 
 
 class IncarnationOwner(Protocol):
@@ -272,8 +274,11 @@ class Incarnation:
         self.retire()
         self._connection.pump()
         self.process.kill_tree()
+        was_cancelled = False
         try:
             status = await self.process.reap(0.0 if self._is_left_behind else self._place.group.reap_timeout_seconds)
+        except asyncio.CancelledError:  # an event loop that is torn down: the rest needs no waiting
+            status, was_cancelled = ExitStatus(), True
         finally:
             # Before the descriptors go: another thread may be given their numbers at once.
             self._connection.close()
@@ -294,7 +299,7 @@ class Incarnation:
             is_trusted=not self._connection.broke_protocol,
             has_head_begun=not is_bystander,
         )
-        return Burial(report, head is not None and head.command.is_trial, tuple(unbegun))
+        return Burial(report, head is not None and head.command.is_trial, tuple(unbegun), was_cancelled)
 
     def _trace(self) -> LastTrace:
         """What can be told of the command at work."""

@@ -18,16 +18,12 @@ _PAUSE_AFTER_FAILURE = 30.0
 """How long nothing is replaced for its age after a replacement did not come up, in seconds."""
 
 
-def _nothing() -> None:
-    """The old one is there."""
-
-
 class _Replacement(msgspec.Struct):
     old: WorkerSlot
     new: WorkerSlot
     outcome: asyncio.Future[None]
-    resume: Callable[[], None] = _nothing
-    """What the loss of the old one calls for, should the new one not come up."""
+    resume: Callable[[], None] | None = None
+    """What the loss of the old one calls for, should the new one not come up; None: it is there."""
 
 
 class Replacements:
@@ -93,15 +89,15 @@ class Replacements:
         if not replacement.outcome.done():
             replacement.outcome.set_result(None)
 
-    def ended(self, slot: WorkerSlot, end: End) -> Callable[[], None]:
-        """A worker has ended. Gives what is to be done now for the one that it was to replace, if it was a replacement."""
+    def ended(self, slot: WorkerSlot, end: End) -> Callable[[], None] | None:
+        """A worker has ended. Gives what is to be done now for the one that it was to replace, if there is anything."""
         if slot in self._retiring:
             self._retiring.remove(slot)
             self.late_replies += slot.late_replies
-            return _nothing
+            return None
         replacement = next((each for each in self._coming if each.new is slot), None)
         if replacement is None:
-            return _nothing
+            return None
         self._coming.remove(replacement)
         self._pause_until = asyncio.get_running_loop().time() + _PAUSE_AFTER_FAILURE
         if end.kind == "stopped":

@@ -35,9 +35,7 @@ _DEAF = "it was being stopped, and did not end when it was asked to"
 
 
 class End(msgspec.Struct, frozen=True):
-    """How an incarnation ended: by itself, by our hand in the course of work, because it was asked to or would be watched no more, or
-    before it was ready.
-    """
+    """How an incarnation ended: by itself, by our hand in the course of work, as asked, watched no more, or before it was ready."""
 
     kind: Literal["died", "inflicted", "stopped", "cancelled", "unbootable"]
     reason: str
@@ -234,6 +232,13 @@ class WorkerSlot:
         self._killed_for = self._boot_error = None
         self._launched.clear()
         self._task = asyncio.get_running_loop().create_task(self._live(), name=f"stream_kernel {self.worker_id}")
+        self._task.add_done_callback(self._lived)
+
+    def _lived(self, life: asyncio.Task[None]) -> None:
+        if life.cancelled():  # before there was a process
+            self._take("spawn_failed")
+            self._launched.set()
+            self._tell_end(_CANCELLED, None, was_ready=False, is_cancelled=not self._final)
 
     def _introduce(self) -> None:
         assert self._now is not None
@@ -266,11 +271,6 @@ class WorkerSlot:
     async def _live(self) -> None:
         try:
             process = await self._launch()
-        except asyncio.CancelledError:
-            self._take("spawn_failed")
-            self._launched.set()
-            self._tell_end(_CANCELLED, None, was_ready=False, is_cancelled=not self._final)
-            return
         except Exception as error:  # noqa: BLE001  whatever keeps a process from being spawned, those who wait for it must hear
             python = "the parent's interpreter" if self._group.python is None else repr(self._group.python)
             cause = error.strerror if isinstance(error, OSError) else type(error).__name__
@@ -288,11 +288,11 @@ class WorkerSlot:
             reason = await now.over()
         except asyncio.CancelledError:
             # An event loop that is being torn down waits for us: time to end the worker properly.
-            reason = _CANCELLED
-            is_cancelled = not self._final
+            reason, is_cancelled = _CANCELLED, not self._final
             self.kill(reason, final=True)
         was_ready = self.was_ready
         burial = await now.bury(reason, self._killed_for)
+        is_cancelled = is_cancelled or (burial.was_cancelled and not self._final)
         self._late_replies += now.ledger.late_replies
         self._take("exited")
         if self._final:
@@ -319,9 +319,8 @@ class WorkerSlot:
 
     def _tell_end(self, reason: str, burial: Burial | None, *, was_ready: bool, is_cancelled: bool = False) -> None:
         boot_error = None
-        kind: Literal["died", "inflicted", "stopped", "cancelled", "unbootable"]
         if self._final or is_cancelled:
-            kind = "cancelled" if is_cancelled else "stopped"
+            kind: Literal["died", "inflicted", "stopped", "cancelled", "unbootable"] = "cancelled" if is_cancelled else "stopped"
         elif was_ready:
             is_no_news = self._killed_for is not None or (burial is not None and burial.was_on_trial)
             kind = "inflicted" if is_no_news else "died"

@@ -95,21 +95,30 @@ class ProcessEngine(Engine):
         chosen = [self._groups[name] for name in groups]
         ends = {group.name: group.ends for group in chosen}
 
-        def stop(group: WorkerGroup) -> None:
-            if group.ends == ends[group.name]:  # otherwise it was ended by force meanwhile, and may have been started again
+        def stop(group: WorkerGroup) -> bool:
+            is_ours = group.ends == ends[group.name]  # otherwise it was ended by force meanwhile, and may have been started again
+            if is_ours:
                 group.stop()
+                ends[group.name] = group.ends
+            return is_ours
 
         await _one_after_other(chosen, stop, deadline)
-        await _all_gone(chosen, deadline)
-        running = [worker for group in chosen for worker in group.running()]
+        await _all_gone([group for group in chosen if group.ends == ends[group.name]], deadline)
+        ours = [group for group in chosen if group.ends == ends[group.name]]
+        running = [worker for group in ours for worker in group.running()]
         if running:
             raise TimeoutError(f"workers did not end within the grace: {', '.join(running)}")
-        self._mark_stopped(chosen)
+        self._mark_stopped(ours)
 
     async def end(self, groups: Sequence[str]) -> None:
         chosen = [self._groups[name] for name in groups]
         deadline = asyncio.get_running_loop().time() + max(group.config.stop_timeout_seconds for group in chosen)
-        await _one_after_other(chosen, lambda group: group.end(deadline), deadline)
+
+        def end(group: WorkerGroup) -> bool:
+            group.end(deadline)
+            return True
+
+        await _one_after_other(chosen, end, deadline)
         await _all_gone(chosen)
         self._mark_stopped(chosen)
 
@@ -208,14 +217,14 @@ def _raise_boot_error(groups: Iterable[WorkerGroup]) -> None:
             raise group.boot_error
 
 
-async def _one_after_other(groups: Sequence[WorkerGroup], end: Callable[[WorkerGroup], None], deadline: float) -> None:
+async def _one_after_other(groups: Sequence[WorkerGroup], end: Callable[[WorkerGroup], bool], deadline: float) -> None:
     """End groups in reverse order of their start, each when the one before it is gone; one that does not end leaves the others their share
-    of the time until `deadline`.
+    of the time until `deadline`. `end` says whether there is anything to wait for.
     """
     loop = asyncio.get_running_loop()
     for left, group in zip(range(len(groups), 0, -1), reversed(groups), strict=True):
-        end(group)
-        await _all_gone([group], loop.time() + max(0.0, deadline - loop.time()) / left)
+        if end(group):
+            await _all_gone([group], loop.time() + max(0.0, deadline - loop.time()) / left)
 
 
 async def _all_gone(groups: Iterable[WorkerGroup], deadline: float | None = None) -> None:

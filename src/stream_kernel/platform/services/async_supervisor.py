@@ -135,13 +135,15 @@ class AsyncBoundarySupervisor:
         if self._state not in ("running", "draining"):
             return
         self._check_loop()
-        self._leave("draining")
-        leaving = self._leaving
-        loop = asyncio.get_running_loop()
-        groups = self.config.process_groups
+        loop, groups = asyncio.get_running_loop(), self.config.process_groups
         drain = stop = graceful_timeout_seconds
         if drain is None or stop is None:
             drain, stop = max(group.drain_seconds for group in groups), max(group.stop_timeout_seconds for group in groups)
+        if self._closing is not None and not self._closing.done():  # it does more than this, and is not to be given more time
+            await asyncio.wait_for(asyncio.shield(self._closing), graceful_timeout_seconds or drain + stop)
+            return
+        self._leave("draining")
+        leaving = self._leaving
         deadline = loop.time() + stop
         if drain_inflight:
             await self._calls.until_idle(loop.time() + drain)
@@ -155,7 +157,7 @@ class AsyncBoundarySupervisor:
             # The groups are stopped first: the further hops of calls that are at work must not begin.
             await self.engine.stop(chosen_groups(self.config, None), deadline)
             await self._calls.until_idle(deadline)
-        if self._leaving is leaving:
+        if self._leaving is leaving and self._state == "draining":
             self._leave("stopped")
 
     async def force_terminate_groups(self, group_names: Sequence[str] | None = None) -> None:

@@ -12,7 +12,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
@@ -43,11 +43,14 @@ def _abandon(owner: int, supervisor: AsyncBoundarySupervisor, thread: LoopThread
     """The facade was dropped, or the interpreter ends, without `close`: kill the workers and end the thread."""
     if os.getpid() != owner:  # a forked copy has neither the thread nor the workers
         return
-    if thread.is_current:
-        supervisor.engine.kill_now()
-    else:
-        thread.submit(Work(supervisor.force_terminate_groups())).result(_ABANDON_SECONDS)
-    thread.end()
+    try:
+        if thread.is_current:
+            supervisor.engine.kill_now()
+        else:
+            with suppress(TimeoutError, UsageError):  # a worker that does not die of it, or a thread that is ending already
+                thread.submit(Work(supervisor.force_terminate_groups())).result(_ABANDON_SECONDS)
+    finally:
+        thread.end()
 
 
 class _Pending:
@@ -185,18 +188,22 @@ class _SyncSupervisor:
         """Drain, stop and, past the grace, kill. Idempotent."""
         self._refuse_misuse("await supervisor.close()")
         with self._lock:
-            thread, self._thread = self._thread, None
+            thread = self._thread
             self._is_closed = True
+        if thread is None:
+            return
+        try:
+            with suppress(UsageError):  # another thread has closed it meanwhile
+                thread.run(self._supervisor.close())
+        except BaseException:
+            # Interrupted: the workers are killed, and those who wait for them must hear of it before the loop goes.
+            _abandon(self._pid, self._supervisor, thread)
+            raise
+        thread.end()
+        # Only now: who was interrupted before can ask again.
+        self._thread = None
         if self._abandoned is not None:
             self._abandoned.detach()
-        if thread is not None:
-            try:
-                thread.run(self._supervisor.close())
-            except BaseException:
-                # Interrupted: the workers are killed, and those who wait for them must hear of it before the loop goes.
-                _abandon(self._pid, self._supervisor, thread)
-                raise
-            thread.end()
 
     def snapshot(self) -> SupervisorSnapshot:
         """The groups and their workers as they are now."""

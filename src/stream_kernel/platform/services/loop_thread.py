@@ -35,9 +35,11 @@ class Work(Generic[R]):
         return asyncio.run_coroutine_threadsafe(self._run(), loop)
 
     def cancel(self) -> None:
-        """Without effect on what is over, or was never begun."""
+        """Without effect on what is over."""
         self._is_cancelled = True
-        if self._loop is not None:
+        if self._loop is None:
+            self.drop()
+        else:
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._cancel_task)
 
@@ -110,9 +112,12 @@ class LoopThread:
         return threading.current_thread() is self._thread
 
     def end(self) -> None:
-        """Stop the loop and wait for the thread; on the thread itself, only stop."""
+        """Stop the loop and wait for the thread; on the thread itself, only stop. Once more waits only."""
         with self._lock:
-            self._is_ending = True
+            is_ending, self._is_ending = self._is_ending, True
+        if is_ending and not self.is_current:
+            self._thread.join()
+            return
         if self.is_current:
             self._loop.create_task(self._portal.stop())
             return

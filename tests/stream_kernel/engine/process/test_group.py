@@ -700,6 +700,31 @@ async def test_the_strategy_says_what_becomes_of_a_worker(strategy: str, exit_co
     await stage.end()
 
 
+@pytest.mark.parametrize("dies_first", [True, False])
+@on_virtual_clock
+async def test_a_group_is_ready_without_a_worker_that_is_lost_during_the_start_and_not_replaced(dies_first: bool) -> None:
+    stage = Stage(workers=2, restart={"strategy": "temporary"})
+    stage.launch.traits.boots = False
+    stage.group.start()
+    await moments()
+    first, second = stage.children
+    for child in (first, second):
+        child.hello()
+    await moments()
+    first.ready()
+    await moments()
+    if not dies_first:
+        second.ready()
+    first.die(signal="SIGKILL")
+    await moments()
+    if dies_first:
+        assert stage.group.state == "starting"
+        second.ready()
+        await moments()
+    assert (stage.states, stage.group.state) == (["failed", "ready"], "ready")
+    await stage.end()
+
+
 @on_virtual_clock
 async def test_a_group_fails_with_the_last_of_its_workers_that_is_not_replaced() -> None:
     stage = Stage(workers=2, restart={"strategy": "temporary"})

@@ -147,6 +147,113 @@ async def test_a_close_during_a_stop_ends_the_workers_to_which_the_stop_gives_al
 
 
 @on_virtual_clock
+async def test_a_stop_during_a_close_waits_for_it_and_gives_no_worker_more_time() -> None:
+    launch = FakeLaunch(ChildTraits(ignores=DEAF))
+    supervisor = supervisor_on(launch, fake_config({"g": {}, "h": {}}), RecordingSink())
+    await supervisor.start_groups()
+    assert await supervisor.wait_ready()
+    closing = asyncio.create_task(supervisor.close())
+    await launch.of("h#0")[0].told("stop")
+    with pytest.raises(TimeoutError):
+        await supervisor.stop_groups(graceful_timeout_seconds=0.5)
+    stopping = asyncio.create_task(supervisor.stop_groups())
+    await asyncio.wait_for(closing, 60)
+    await stopping
+    assert (supervisor.snapshot().state, launch.alive) == ("closed", [])
+
+
+@on_virtual_clock
+async def test_a_stop_that_is_overtaken_by_force_does_not_wait_for_what_is_started_then() -> None:
+    launch = FakeLaunch(ChildTraits(ignores=DEAF))
+    supervisor = supervisor_on(launch, fake_config({"g": {}, "h": {}}), RecordingSink())
+    await supervisor.start_groups()
+    assert await supervisor.wait_ready()
+    stopping = asyncio.create_task(supervisor.stop_groups(graceful_timeout_seconds=100))
+    await launch.of("h#0")[0].told("stop")
+    await supervisor.force_terminate_groups()
+    await supervisor.start_groups()
+    await asyncio.wait_for(stopping, 1)
+    assert await supervisor.wait_ready()
+    assert (supervisor.snapshot().state, len(launch.alive)) == ("running", 2)
+    await supervisor.close()
+
+
+@on_virtual_clock
+async def test_a_stop_that_a_close_has_overtaken_leaves_it_closed() -> None:
+    launch = FakeLaunch()
+    supervisor = supervisor_on(launch, fake_config(), RecordingSink())
+    await supervisor.start_groups()
+    assert await supervisor.wait_ready()
+    calling = asyncio.create_task(supervisor.call("n", 1, timeout_seconds=60))
+    child = launch.children[0]
+    await child.next_command()
+    stopping = asyncio.create_task(supervisor.stop_groups(graceful_timeout_seconds=100, drain_inflight=False))
+    await asyncio.sleep(0.1)
+    closing = asyncio.create_task(supervisor.close())
+    await asyncio.gather(calling, stopping, closing, return_exceptions=True)
+    assert (supervisor.snapshot().state, launch.alive) == ("closed", [])
+
+
+@pytest.mark.parametrize("passes", [0, 1, 2, 3])
+@on_virtual_clock
+async def test_a_start_whose_workers_are_cancelled_at_once_ends(passes: int) -> None:
+    launch = FakeLaunch()
+    supervisor = supervisor_on(launch, fake_config(), RecordingSink())
+    starting = asyncio.create_task(supervisor.start_groups())
+    while not (lives := [task for task in asyncio.all_tasks() if task.get_name() == "stream_kernel g#0"]):
+        await asyncio.sleep(0)
+    for _ in range(passes):
+        await asyncio.sleep(0)
+    lives[0].cancel()
+    await asyncio.wait_for(asyncio.gather(starting, return_exceptions=True), 1)
+    await asyncio.sleep(1)
+    assert (supervisor.snapshot().groups[0].state, launch.alive) == ("failed", [])
+    await supervisor.close()
+
+
+@on_virtual_clock
+async def test_a_group_whose_dead_worker_could_not_be_reaped_for_a_cancel_has_failed() -> None:
+    launch = FakeLaunch(ChildTraits(ignores=frozenset({"kill"})))
+    supervisor = supervisor_on(launch, fake_config(), RecordingSink())
+    await supervisor.start_groups()
+    assert await supervisor.wait_ready()
+    calling = asyncio.create_task(supervisor.call("n", 1))
+    (child,) = launch.children
+    await child.next_command()
+    child.close_stdout()
+    await child.told("reap")
+    (life,) = [task for task in asyncio.all_tasks() if task.get_name() == "stream_kernel g#0"]
+    life.cancel()
+    with pytest.raises(BoundaryTransportError) as failed:
+        await calling
+    assert (failed.value.delivery, supervisor.snapshot().groups[0].state) == ("maybe_executed", "failed")
+    child.die(signal="SIGKILL")
+    await asyncio.sleep(100)
+    await supervisor.close()
+
+
+@on_virtual_clock
+async def test_nothing_is_started_in_the_place_of_a_replacement_that_was_cancelled() -> None:
+    launch = FakeLaunch()
+    supervisor = supervisor_on(launch, fake_config(), RecordingSink())
+    await supervisor.start_groups()
+    assert await supervisor.wait_ready()
+    launch.traits.boots = False
+    restarting = asyncio.create_task(supervisor.restart_group("g"))
+    await launch.child(2)
+    launch.children[0].die(signal="SIGKILL")
+    await asyncio.sleep(0.1)
+    for task in asyncio.all_tasks():
+        if task.get_name() == "stream_kernel g#0":
+            task.cancel()
+    with pytest.raises(WorkerBootstrapError):
+        await restarting
+    await asyncio.sleep(100)
+    assert (supervisor.snapshot().groups[0].state, len(launch.children), launch.alive) == ("failed", 2, [])
+    await supervisor.close()
+
+
+@on_virtual_clock
 async def test_force_does_not_wait_for_what_is_started_in_the_very_pass_in_which_it_was_asked_for() -> None:
     launch = FakeLaunch()
     supervisor = supervisor_on(launch, fake_config(), RecordingSink())
