@@ -267,11 +267,11 @@ class _Tree:
 
     def signal(self, number: int) -> None:
         """To the worker and to all in its group; after SIGKILL nobody is left to send anything to."""
-        if not self._is_killed and not self._is_somebody_else():
+        if not self._is_killed and not self.is_somebody_else():
             self._is_killed = number == signal.SIGKILL
             _signal_group(self.pid, number)
 
-    def _is_somebody_else(self) -> bool:
+    def is_somebody_else(self) -> bool:
         """The worker has been reaped, and a process has its number: nothing can have been left of the group then."""
         if self._pidfd is not None:
             try:
@@ -317,7 +317,7 @@ def _release(owner: int, loop_of: weakref.ref[asyncio.AbstractEventLoop], tree: 
         return
     tree.signal(signal.SIGKILL)
     loop = loop_of()
-    if loop is None or loop.is_closed():  # asyncio cannot reap it
+    if (loop is None or loop.is_closed()) and not tree.is_somebody_else():  # asyncio cannot reap it
         end_orphans_soon([tree.pid])
     box.close()
     while fds:
