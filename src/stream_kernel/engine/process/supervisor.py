@@ -95,16 +95,20 @@ class ProcessEngine(Engine):
         chosen = [self._groups[name] for name in groups]
         ends = {group.name: group.ends for group in chosen}
 
+        def has_come_back(group: WorkerGroup) -> bool:
+            """It was ended by force meanwhile, and has been started again."""
+            return group.ends != ends[group.name] and group.state in ("starting", "ready")
+
         def stop(group: WorkerGroup) -> bool:
-            is_ours = group.ends == ends[group.name]  # otherwise it was ended by force meanwhile, and may have been started again
-            if is_ours:
-                group.stop()
-                ends[group.name] = group.ends
-            return is_ours
+            if has_come_back(group):
+                return False
+            group.stop()
+            ends[group.name] = group.ends
+            return True
 
         await _one_after_other(chosen, stop, deadline)
-        await _all_gone([group for group in chosen if group.ends == ends[group.name]], deadline)
-        ours = [group for group in chosen if group.ends == ends[group.name]]
+        await _all_gone([group for group in chosen if not has_come_back(group)], deadline)
+        ours = [group for group in chosen if not has_come_back(group)]
         running = [worker for group in ours for worker in group.running()]
         if running:
             raise TimeoutError(f"workers did not end within the grace: {', '.join(running)}")

@@ -179,6 +179,21 @@ async def test_a_stop_that_is_overtaken_by_force_does_not_wait_for_what_is_start
 
 
 @on_virtual_clock
+async def test_of_two_stops_at_a_time_each_says_that_a_worker_is_left() -> None:
+    launch = FakeLaunch(ChildTraits(ignores=DEAF))
+    supervisor = supervisor_on(launch, fake_config({"g": {}, "h": {}}), RecordingSink())
+    await supervisor.start_groups()
+    assert await supervisor.wait_ready()
+    stops = [asyncio.create_task(supervisor.stop_groups(graceful_timeout_seconds=seconds)) for seconds in (5, 10)]
+    for stopping in stops:
+        with pytest.raises(TimeoutError, match="did not end within the grace: g#0, h#0"):
+            await stopping
+    assert supervisor.snapshot().state == "draining"
+    await supervisor.close()
+    assert (supervisor.snapshot().state, launch.alive) == ("closed", [])
+
+
+@on_virtual_clock
 async def test_a_stop_that_a_close_has_overtaken_leaves_it_closed() -> None:
     launch = FakeLaunch()
     supervisor = supervisor_on(launch, fake_config(), RecordingSink())
