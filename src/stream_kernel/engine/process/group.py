@@ -35,8 +35,8 @@ class WorkerGroup:
         self.nodes: tuple[NodeRoute, ...] = ()
         """What the first worker that was ever ready declared; every later one must say the same."""
         self.boot_error: WorkerBootstrapError | None = None
-        self.ends = 0
-        """How often it was asked to end: a start that waits meanwhile gives up."""
+        self.starts = self.ends = 0
+        """How often it was started, and asked to end: who waits for the one gives up when the other comes."""
         self._place = place
         self._failure = ""
         self._on_change = on_change
@@ -54,6 +54,7 @@ class WorkerGroup:
         if self.state in ("starting", "ready"):
             return
         self.state = "starting"
+        self.starts += 1
         self.boot_error = None
         self._policy.forget()
         self.spawn()

@@ -93,17 +93,16 @@ class ProcessEngine(Engine):
 
     async def stop(self, groups: Sequence[str], deadline: float) -> None:
         chosen = [self._groups[name] for name in groups]
-        ends = {group.name: group.ends for group in chosen}
+        starts = {group.name: group.starts for group in chosen}
 
         def has_come_back(group: WorkerGroup) -> bool:
             """It was ended by force meanwhile, and has been started again."""
-            return group.ends != ends[group.name] and group.state in ("starting", "ready")
+            return group.starts != starts[group.name]
 
         def stop(group: WorkerGroup) -> bool:
             if has_come_back(group):
                 return False
             group.stop()
-            ends[group.name] = group.ends
             return True
 
         await _one_after_other(chosen, stop, deadline)

@@ -164,14 +164,24 @@ async def test_a_stop_during_a_close_waits_for_it_and_gives_no_worker_more_time(
 
 @on_virtual_clock
 async def test_a_stop_that_is_overtaken_by_force_does_not_wait_for_what_is_started_then() -> None:
-    launch = FakeLaunch(ChildTraits(ignores=DEAF))
+    launch = FakeLaunch()
     supervisor = supervisor_on(launch, fake_config({"g": {}, "h": {}}), RecordingSink())
     await supervisor.start_groups()
     assert await supervisor.wait_ready()
+    (first,), (second,) = launch.of("g#0"), launch.of("h#0")
+    first.traits.ignores, second.traits.ignores = DEAF | {"kill"}, DEAF
     stopping = asyncio.create_task(supervisor.stop_groups(graceful_timeout_seconds=100))
-    await launch.of("h#0")[0].told("stop")
-    await supervisor.force_terminate_groups()
-    await supervisor.start_groups()
+    await second.told("stop")
+
+    async def force_and_start() -> None:
+        await supervisor.force_terminate_groups()
+        await supervisor.start_groups()
+
+    forcing = asyncio.create_task(force_and_start())
+    await first.told("kill")
+    await asyncio.sleep(0.5)
+    first.die(signal="SIGKILL")
+    await forcing
     await asyncio.wait_for(stopping, 1)
     assert await supervisor.wait_ready()
     assert (supervisor.snapshot().state, len(launch.alive)) == ("running", 2)
