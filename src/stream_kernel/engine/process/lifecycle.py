@@ -83,16 +83,20 @@ class WorkerLife:
         """When `overdue` is due, on the clock of `now`; None: never."""
 
     def take(self, event: WorkerEvent, now: float, *, wait: float | None = None) -> tuple[Instruction, ...]:
-        """Go on; `wait` bounds the new state instead of its own wait. Returns what is to be done, in order.
+        """Go on. `wait` bounds the new state instead of its own wait; it may shorten that of the same state.
+
+        Returns what is to be done, in order.
 
         An event that the table does not have in this state is a mistake of the caller: `RuntimeError` names both.
         """
         following = TRANSITIONS[self.state].get(event)
         if following is None:
             raise RuntimeError(f"a worker in state '{self.state}' cannot take '{event}'")
-        if following.state != self.state or wait is not None or event == "spawned":
+        if following.state != self.state or event == "spawned":
             seconds = self._waits.get(following.state, inf) if wait is None else wait
             self.deadline = None if seconds == inf else now + seconds
+        elif wait is not None and wait != inf:  # who asks once more may shorten the time, and never prolong it
+            self.deadline = min(inf if self.deadline is None else self.deadline, now + wait)
         elif event == "overdue":
             self.deadline = None  # it is told once
         self.state = following.state

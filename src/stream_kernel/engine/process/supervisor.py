@@ -93,16 +93,17 @@ class ProcessEngine(Engine):
 
     async def stop(self, groups: Sequence[str], deadline: float) -> None:
         chosen = [self._groups[name] for name in groups]
-        starts, ends = {group.name: group.starts for group in chosen}, {group.name: group.ends for group in chosen}
+        starts = {group.name: group.starts for group in chosen}
 
         def has_come_back(group: WorkerGroup) -> bool:
             """It was ended by force meanwhile, and has been started again."""
             return group.starts != starts[group.name]
 
         def stop(group: WorkerGroup) -> bool:
-            if group.ends == ends[group.name]:  # otherwise somebody else has ended it meanwhile, who may give it less time
-                group.stop()
-            return not has_come_back(group)
+            if has_come_back(group):
+                return False
+            group.stop()
+            return True
 
         await _one_after_other(chosen, stop, deadline)
         await _all_gone([group for group in chosen if not has_come_back(group)], deadline)

@@ -139,9 +139,6 @@ class AsyncBoundarySupervisor:
         drain = stop = graceful_timeout_seconds
         if drain is None or stop is None:
             drain, stop = max(group.drain_seconds for group in groups), max(group.stop_timeout_seconds for group in groups)
-        if self._closing is not None and not self._closing.done():  # it does more than this, and is not to be given more time
-            await asyncio.wait_for(asyncio.shield(self._closing), drain + stop if graceful_timeout_seconds is None else stop)
-            return
         self._leave("draining")
         leaving = self._leaving
         deadline = loop.time() + stop

@@ -74,15 +74,24 @@ def test_a_pause_ends_with_the_next_start() -> None:
     assert one.deadline is None
 
 
-def test_a_second_stop_keeps_the_bound_of_the_first_unless_it_brings_its_own() -> None:
+def test_a_second_stop_may_shorten_the_bound_of_the_first_and_never_prolongs_it() -> None:
     one = driven("start", "spawned", "became_ready")
     one.take("stop", 0.0)
     one.take("stop", 4.0)
     assert one.deadline == 5.0
-    one.take("stop", 4.0, wait=inf)
-    assert one.deadline is None
+    for longer in (inf, 60.0):
+        one.take("stop", 4.0, wait=longer)
+        assert one.deadline == 5.0
     one.take("stop", 4.5, wait=0.0)
     assert one.deadline == 4.5
+
+
+def test_a_stop_without_a_bound_gets_one_from_the_next() -> None:
+    one = driven("start", "spawned", "became_ready")
+    one.take("stop", 0.0, wait=inf)
+    assert one.deadline is None
+    one.take("stop", 4.0, wait=2.0)
+    assert one.deadline == 6.0
 
 
 def test_what_is_asked_of_a_worker_while_it_spawns_ends_it_when_it_has() -> None:
