@@ -83,9 +83,7 @@ class WorkerLife:
         """When `overdue` is due, on the clock of `now`; None: never."""
 
     def take(self, event: WorkerEvent, now: float, *, wait: float | None = None) -> tuple[Instruction, ...]:
-        """Go on. `wait` bounds the new state instead of its own wait; it may shorten that of the same state.
-
-        Returns what is to be done, in order.
+        """Go on; returns what is to be done, in order. `wait` bounds the new state instead of its own wait; it may shorten that of the same.
 
         An event that the table does not have in this state is a mistake of the caller: `RuntimeError` names both.
         """
