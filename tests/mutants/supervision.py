@@ -335,6 +335,14 @@ ENDINGS = (
         "                pass\n",
         ("engine/process/test_orphans.py",),
     ),
+    Mutant(
+        "stop-prolongs",
+        "who asks a worker to stop once more may shorten its time, and never prolong it",
+        "engine/process/lifecycle.py",
+        "self.deadline = min(inf if self.deadline is None else self.deadline, now + wait)",
+        "self.deadline = now + wait",
+        ("engine/process/test_lifecycle.py",),
+    ),
 )
 
 FACADE = (

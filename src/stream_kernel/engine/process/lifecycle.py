@@ -83,7 +83,7 @@ class WorkerLife:
         """When `overdue` is due, on the clock of `now`; None: never."""
 
     def take(self, event: WorkerEvent, now: float, *, wait: float | None = None) -> tuple[Instruction, ...]:
-        """Go on; returns what is to be done, in order. `wait` bounds the new state instead of its own wait; it may shorten that of the same.
+        """Go on; returns what is to be done, in order. `wait` bounds the new state instead of its own wait, or shortens the old one.
 
         An event that the table does not have in this state is a mistake of the caller: `RuntimeError` names both.
         """
