@@ -34,6 +34,8 @@ class Invariants:
         self._seen_calls = 0
         self._seen_events = 0
         self._generations: set[tuple[str, int]] = set()
+        self._restarts: dict[str, int] = {}
+        """Group -> how many restarts may have left it a worker more than it has places, one that is not gone yet."""
         self._lost_at: dict[int, str] = {}
         """Process -> the one command that may have run there when it was lost."""
 
@@ -99,8 +101,7 @@ class Invariants:
         self._seen_calls = len(calls)
         for call in self._open_calls:
             moment = self._world.now if call.settled_at is None else call.settled_at
-            is_waiting = call.settled_at is None and not call.task.done()
-            if call.deadline is not None and (is_waiting or call.settled_at is not None):
+            if call.settled_at is not None or not call.task.done():
                 assert moment <= call.deadline + _GRACE, f"a call hears {moment - call.deadline} s after its deadline"
             if call.settled_at is not None:
                 self._check_result(call)
@@ -177,7 +178,9 @@ class Invariants:
         variant = world.variant
         workers, depth = (variant.workers, variant.depth) if name == "g" else (1, variant.stateful_depth)
         live = world.live_of(name)
-        most = workers + 1 + world.engine.restarts
+        before = self._restarts.get(name, 0) if len(live) > workers + 1 else 0
+        self._restarts[name] = max(before, world.engine.restarts)  # one that a stop has ended leaves what it was about to replace
+        most = workers + 1 + self._restarts[name]
         assert len(live) <= most, f"{len(live)} processes for {workers} workers: {live}"
         assert all(worker.in_flight <= depth for worker in group.workers)
         waiting = [order for order in world.open_orders() if order.group == name and order.is_queued]

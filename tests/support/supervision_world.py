@@ -93,8 +93,7 @@ class Call:
     groups: dict[str, str]
     """Token -> the group that it was sent to."""
     on_error: str
-    deadline: float | None
-    """None: it waits at the gate, whose clock is the machine's."""
+    deadline: float
     settled_at: float | None = None
     was_cancelled: bool = False
 
@@ -240,11 +239,10 @@ class World:
         """Call the supervisor with one input for each of `groups`."""
         placed = dict(zip(self._tokens(len(groups)), groups, strict=True))
         inputs = [BoundaryDispatchInput(token, name, {"g": "n", "s": "n_s"}[name], token) for token, name in placed.items()]
-        is_gated = not self.engine.is_open and self.supervisor.refusal() is None
         work = self.supervisor.execute_boundary(
             run_id="r", scenario_id="s", inputs=inputs, timeout_seconds=seconds, on_error="raise" if on_error == "raise" else "collect"
         )
-        call = Call(self.clock.loop.create_task(work), placed, on_error, None if is_gated else self.now + seconds)
+        call = Call(self.clock.loop.create_task(work), placed, on_error, self.now + seconds)
         call.task.add_done_callback(lambda _: setattr(call, "settled_at", self.now))
         self.calls.append(call)
 
@@ -327,7 +325,8 @@ class World:
         else:
             self._send_rows(child, command, how)
         if self.variant.notes and child.is_alive and child.unanswered and how != "part":
-            child.note_progress(len(child.commands) - len(child.unanswered))  # its note stays until it begins the next one
+            # Its note stays until it begins the next one.
+            child.note_progress(len(child.commands) - len(child.unanswered), index=self._reached[key])
 
     def _send_rows(self, child: FakeChild, command: ExecuteBoundary, how: str) -> None:
         key = (child.pid, command.correlation_id)

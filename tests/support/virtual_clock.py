@@ -1,6 +1,7 @@
 """An event loop whose time is virtual: when nothing is ready it jumps to the next timer instead of waiting.
 
-For code without real I/O and threads: what only they could wake counts as a deadlock.
+For code without real I/O and threads: what only they could wake counts as a deadlock. `time.monotonic()` shows the same time, so that
+nothing depends on how long the machine takes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from math import inf
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
+from unittest import mock
 
 __all__ = ["START", "Deadlock", "Livelock", "VirtualClock", "VirtualClockLoop", "on_virtual_clock"]
 
@@ -89,14 +91,19 @@ class VirtualClock:
         self.loop = VirtualClockLoop()
         self.loop.set_exception_handler(self._note_error)
         self._runner = asyncio.Runner(loop_factory=lambda: self.loop)
+        self._other_clock = mock.patch("time.monotonic", self.loop.time)
         self._errors: list[dict[str, Any]] = []
 
     def __enter__(self) -> VirtualClock:
+        self._other_clock.start()
         self._runner.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._runner.__exit__(kind, error, trace)
+        try:
+            self._runner.__exit__(kind, error, trace)
+        finally:
+            self._other_clock.stop()
         if error is None:
             self.check()
 
