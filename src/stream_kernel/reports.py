@@ -71,6 +71,9 @@ class WorkerExitReport(msgspec.Struct, frozen=True, kw_only=True):
     """Commands that it had answered."""
     stderr_tail: tuple[str, ...] = ()
     """The last 50 lines that it wrote to stderr, control characters escaped. They may quote anything: treat them as confidential."""
+    stack: str | None = None
+    """Its Python stacks at a crash or at a deadline, as faulthandler writes them, the thread that was at work first: files, lines and
+    functions, no values."""
 
     def __str__(self) -> str:
         return "\n".join(_exit_lines(self))
@@ -89,8 +92,6 @@ class FailureReport(msgspec.Struct, frozen=True, kw_only=True):
     """Traceback of the node as text. It may quote what the node's exception quotes: treat it as confidential."""
     is_poison: bool = False
     """Two workers died with this input at work: it was not tried a third time."""
-    stack: str | None = None
-    """The Python stacks of the worker at the deadline, as faulthandler writes them: files, lines and functions, no values."""
     exit: WorkerExitReport | None = None
     """How the worker ended that had the command."""
     commands: tuple[CommandReport, ...] = ()
@@ -105,6 +106,11 @@ class FailureReport(msgspec.Struct, frozen=True, kw_only=True):
     def signal(self) -> str | None:
         """The signal that ended the worker, by name."""
         return None if self.exit is None else self.exit.signal
+
+    @property
+    def stack(self) -> str | None:
+        """The Python stacks of the worker at its crash, or at the deadline."""
+        return None if self.exit is None else self.exit.stack
 
     @property
     def stderr_tail(self) -> tuple[str, ...]:
@@ -127,8 +133,6 @@ def _failure_lines(report: FailureReport) -> list[str]:
         lines += _command_lines(command)
     if report.exit is not None:
         lines += _exit_lines(report.exit)
-    if report.stack is not None:
-        lines += ["  stack at the deadline", *(f"    {line}" for line in report.stack.splitlines() if not _is_own_frame(line))]
     return lines
 
 
@@ -160,15 +164,24 @@ def _exit_lines(report: WorkerExitReport) -> list[str]:
     lines.append(f"    served       {served} in {report.uptime_seconds:.1f} s")
     if report.stderr_tail:
         lines += ["    last lines of its stderr", *(f"      {line}" for line in report.stderr_tail)]
+    if report.stack is not None:
+        stack = _telling(report.stack.splitlines())
+        rest = len(stack) - _SHOWN_FRAMES
+        lines += [
+            "    its stack",
+            *(f"      {line}" for line in stack[:_SHOWN_FRAMES]),
+            *([f"      and {rest} lines more"] if rest > 0 else []),
+        ]
     return lines
 
 
-def _is_own_frame(line: str) -> bool:
-    """Whether a line of a stack is one of the worker's own, which are the same in every stack."""
-    return any(place in line for place in _OWN_PLACES)
+def _telling(stack: list[str]) -> list[str]:
+    """What is not the same in every stack; all of it, where there is no more than that."""
+    lines = [line for line in stack if line and not any(place in line for place in _OWN_PLACES)]
+    return lines if any("File " in line for line in lines) else stack
 
 
-_OWN_PLACES = ("/stream_kernel/worker/", "/stream_kernel/nodes/runner.py", "<frozen runpy>")
+_OWN_PLACES = ("/stream_kernel/worker/", "/stream_kernel/nodes/runner.py", "<frozen runpy>", "Extension modules: ")
 
 
 def _peak(peak_rss_bytes: int | None) -> str:
@@ -176,3 +189,4 @@ def _peak(peak_rss_bytes: int | None) -> str:
 
 
 _SHOWN_TRACES = 5
+_SHOWN_FRAMES = 40

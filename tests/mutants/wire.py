@@ -58,10 +58,26 @@ WIRE = (
     Mutant(
         "ctrl-c-reaches-workers",
         "a worker ignores SIGINT",
-        "worker/boot.py",
+        "worker/signals.py",
         "    signal.signal(signal.SIGINT, signal.SIG_IGN)\n",
         "",
         ("faults/test_isolation.py::test_a_worker_has_a_session_of_its_own_and_ignores_ctrl_c",),
+    ),
+    Mutant(
+        "signals-are-blocked-like-the-parents",
+        "a worker heeds its signals although its parent blocks them",
+        "worker/signals.py",
+        "    signal.pthread_sigmask(signal.SIG_SETMASK, [])\n",
+        "",
+        ("worker/test_signals.py",),
+    ),
+    Mutant(
+        "signals-are-ignored-like-the-parents",
+        "a worker heeds its signals although its parent ignores them",
+        "worker/signals.py",
+        "        signal.signal(number, signal.SIG_DFL)\n",
+        "        pass\n",
+        ("worker/test_signals.py",),
     ),
 )
 

@@ -83,7 +83,7 @@ def test_each_category_has_its_class_and_its_sentence(category: Category, cls: t
 @pytest.mark.fault("FAULT-34")
 def test_what_a_report_says_is_neither_in_the_text_nor_in_the_repr() -> None:
     command = CommandReport(correlation_id="c", group="G", inputs=1, delivery="executed", outcome="failed")
-    report = FailureReport(reason="hunter2", detail="hunter2", stack="hunter2", commands=(command,))
+    report = FailureReport(reason="hunter2", detail="hunter2", commands=(command,))
     error = boundary_error("execution", group="G", delivery="executed", report=report)
     assert "hunter2" not in str(error) + repr(error)
     assert error.report is report

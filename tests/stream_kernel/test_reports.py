@@ -7,6 +7,7 @@ import pytest
 
 from stream_kernel.reports import CommandReport, FailureReport, NodeTiming, WorkerExitReport
 
+OWN_FRAMES = '  File "/x/stream_kernel/nodes/runner.py", line 7 in run\n  File "<frozen runpy>", line 88 in _run_code'
 EXIT = WorkerExitReport(
     worker_id="execution.cpu#1",
     group="execution.cpu",
@@ -62,8 +63,14 @@ def test_a_timeout_is_told_with_where_the_time_went_and_the_stack() -> None:
         reason="a command passed its deadline",
         node="score",
         input_index=0,
-        stack='Current thread:\n  File "n.py", line 3 in score',
-        exit=msgspec.structs.replace(EXIT, reason="a command passed its deadline", signal="SIGKILL", trace_ids=(), stderr_tail=()),
+        exit=msgspec.structs.replace(
+            EXIT,
+            reason="a command passed its deadline",
+            signal="SIGKILL",
+            trace_ids=(),
+            stderr_tail=(),
+            stack=f'Current thread:\n  File "n.py", line 3 in score\n{OWN_FRAMES}\n\nExtension modules: x (total: 1)',
+        ),
         commands=(command,),
     )
     assert str(report).splitlines() == [
@@ -77,10 +84,23 @@ def test_a_timeout_is_told_with_where_the_time_went_and_the_stack() -> None:
         "    memory       out of memory: no, peak 300 MiB",
         "    was running  node 'score', input 2 of its command",
         "    served       17 commands in 61.2 s",
-        "  stack at the deadline",
-        "    Current thread:",
-        '      File "n.py", line 3 in score',
+        "    its stack",
+        "      Current thread:",
+        '        File "n.py", line 3 in score',
     ]
+    assert report.stack is not None and OWN_FRAMES in report.stack
+
+
+def test_a_stack_of_nothing_but_the_frames_of_every_worker_is_shown_as_it_is() -> None:
+    report = msgspec.structs.replace(EXIT, stderr_tail=(), stack=f"Current thread:\n{OWN_FRAMES}")
+    own = [f"      {line}" for line in OWN_FRAMES.splitlines()]
+    assert str(report).splitlines()[-4:] == ["    its stack", "      Current thread:", *own]
+
+
+def test_of_a_deep_stack_the_frames_at_work_are_shown() -> None:
+    report = msgspec.structs.replace(EXIT, stack="\n".join(f'  File "n.py", line {n} in f' for n in range(100)))
+    shown = str(report).splitlines()
+    assert shown[-1] == "      and 60 lines more" and shown[-41] == '        File "n.py", line 0 in f'
 
 
 def test_what_no_worker_had_is_told_without_one() -> None:

@@ -97,6 +97,9 @@ def busy(message: dict[str, Any], ctx: NodeContext) -> None:
     elif how == "gil":
         while True:  # a signal that is handled ends a sleep
             ctypes.PyDLL(None).sleep(600)  # PyDLL keeps the GIL
+    elif how == "pause":
+        ctypes.CDLL(None).pause()  # until a signal is handled
+        note(message)
     elif how == "sigterm":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         while True:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from stream_kernel import MultiprocessBootstrapSupervisor
 
@@ -54,6 +55,19 @@ def stop_and_wait(pid: int) -> None:
 def state_of(pid: int) -> str:
     """The one letter of /proc/PID/stat."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+class Work(NamedTuple):
+    """How long the first thread of a process has computed, and how often it went to sleep."""
+
+    cpu_seconds: float
+    switches: int
+
+
+def work_of(pid: int) -> Work:
+    computed = int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0])
+    status = Path(f"/proc/{pid}/task/{pid}/status").read_text()
+    return Work(computed / 1e9, int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0]))
 
 
 def worker_pids(supervisor: MultiprocessBootstrapSupervisor, group: str | None = None) -> list[int]:

@@ -267,8 +267,8 @@ class World:
     # -- workers
 
     def workers(self) -> list[FakeChild]:
-        """Those that can do something: alive, and not sent SIGKILL."""
-        return [child for child in self.launch.alive if not {"kill", "close"}.intersection(child.log)]
+        """Those that can do something: alive, and not sent what ends them at once."""
+        return [child for child in self.launch.alive if not {"kill", "close", *({"stacks"} - child.traits.ignores)}.intersection(child.log)]
 
     def live_of(self, group: str) -> list[FakeChild]:
         """Those that live and have not been left behind."""

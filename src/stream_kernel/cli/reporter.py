@@ -25,6 +25,7 @@ _PLAIN_SECONDS = 10.0
 _PLAIN_WIDTH = 160
 _SHOWN_EXITS = 5
 _SHOWN_STDERR_LINES = 10
+_SHOWN_STACK_LINES = 20
 
 
 class Reporter(Protocol):
@@ -192,7 +193,8 @@ def _show_exits(exits: Sequence[WorkerExitReport], console: Console) -> None:
 
 
 def _shortened(report: WorkerExitReport) -> WorkerExitReport:
-    return msgspec.structs.replace(report, stderr_tail=report.stderr_tail[-_SHOWN_STDERR_LINES:])
+    stack = None if report.stack is None else "\n".join(report.stack.splitlines()[:_SHOWN_STACK_LINES])
+    return msgspec.structs.replace(report, stderr_tail=report.stderr_tail[-_SHOWN_STDERR_LINES:], stack=stack)
 
 
 def _group_row(group: GroupTotals) -> tuple[str, ...]:

@@ -100,8 +100,8 @@ class Loss(msgspec.Struct):
     """How the worker ended that had it."""
     at_work: AtWork | None = None
     """Those before it are done, those behind it have not begun; None: nothing is known."""
-    stack: str | None = None
-    """The stacks of the worker at the deadline."""
+    is_inflicted: bool = False
+    """Its worker was ended by us, for no fault of what it was at."""
 
 
 Outcome = Answer | Loss
@@ -240,8 +240,13 @@ def cardinality_refusal(nodes: Sequence[NodeRoute], workers: int) -> str | None:
 
 def retries_refusal(nodes: Sequence[NodeRoute], retries: int) -> str | None:
     """Why what is lost in a group with these nodes cannot be run again, or None."""
+    if not retries:
+        return None
+    stateful = next((node.name for node in nodes if node.stateful), None)
+    if stateful is not None:
+        return f"process_groups.retries cannot be had with node '{stateful}': it is stateful, and its state is lost with its worker"
     cannot = next((node.name for node in nodes if not node.idempotent), None)
-    if not retries or cannot is None:
+    if cannot is None:
         return None
     return (
         f"process_groups.retries needs every node of the group idempotent, and '{cannot}' is not: "

@@ -265,7 +265,6 @@ class BoundaryCall:
             node=None if at_work is None else at_work.node,
             input_index=None if at_work is None else part[at_work.index].root,
             is_poison=is_poison(step),
-            stack=loss.stack,
             exit=loss.exit,
             commands=(loss.report,),
         )

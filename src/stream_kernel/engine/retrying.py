@@ -44,7 +44,7 @@ def after_loss(part: Sequence[Step], loss: Loss, *, retries: int) -> Aftermath:
         if at in (None, index):
             suspects.append(step)
             step.attempts += 1
-            step.deaths += at is not None and loss.category == "transport"
+            step.deaths += at is not None and loss.category == "transport" and not loss.is_inflicted
         else:
             others.append(step)
     if not may_repeat:
@@ -57,7 +57,7 @@ def after_loss(part: Sequence[Step], loss: Loss, *, retries: int) -> Aftermath:
 
 
 def is_poison(step: Step) -> bool:
-    """Whether two workers died with it at work."""
+    """Whether two workers died with it at work, of their own accord."""
     return step.deaths >= _DEATHS_OF_POISON
 
 

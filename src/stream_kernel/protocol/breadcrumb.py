@@ -2,7 +2,7 @@
 
 The first says what is running: which command (counted from 1 in each incarnation), which input of it, which node (its place among those of
 the `ready` message). The second is when the command began, in nanoseconds on the machine's monotonic clock, which both processes share.
-A zero says nothing. Behind them, from `STACKS_OFFSET` on, faulthandler writes the worker's stacks when it is asked to.
+A zero says nothing. Behind them, from `STACKS_OFFSET` on, faulthandler writes the worker's stacks at its end.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ BLACK_BOX_SIZE = 4096
 """Bytes that are mapped: a page."""
 STACKS_OFFSET = BLACK_BOX_SIZE
 STACKS_SIGNAL: int = signal.SIGRTMIN + 10 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2
-"""Asks a worker for its stacks. Not one of those that programs use for themselves, where the system has others."""
+"""Has a worker write its stacks and end. Not one of those that programs use for themselves, where the system has others."""
 _COMMAND_BITS, _INDEX_BITS, _NODE_BITS = 28, 24, 12
 _INDEX_MAX = (1 << _INDEX_BITS) - 1
 _NODE_MAX = (1 << _NODE_BITS) - 1

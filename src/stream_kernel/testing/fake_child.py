@@ -50,7 +50,7 @@ class FakeChild(FakeProcess):
     """One worker process that a test plays.
 
     `log` has what it was told, in order: `bootstrap`, `start_work`, `execute_boundary ID`, `cancel ID`, `ping`, `stop`, `end of stdin`,
-    `terminate`, `kill`, `stacks`, `reap`, `close`.
+    `freeze`, `thaw`, `stacks`, `terminate`, `kill`, `reap`, `close`.
     """
 
     def __init__(self, pid: int, group: str, worker_id: str, traits: ChildTraits) -> None:

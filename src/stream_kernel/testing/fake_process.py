@@ -20,7 +20,7 @@ from stream_kernel.testing.waiting import WAIT_SECONDS, Bell
 
 __all__ = ["ChildTraits", "FakeProcess", "Ignored"]
 
-Ignored = Literal["ping", "stop", "end of stdin", "terminate", "kill"]
+Ignored = Literal["ping", "stop", "end of stdin", "stacks", "terminate", "kill"]
 """What a worker may be deaf to. One that ignores `kill` is stuck in the kernel: it cannot be ended at all."""
 _Event = Literal["readable", "hang up", "exit", "writable"]
 
@@ -61,7 +61,7 @@ class FakeProcess:
         self.stderr: list[str] = []
         """The lines that it has written to its stderr."""
         self.stack = ""
-        """What it writes when it is asked for its stacks."""
+        """What it writes when it is asked to end with its stacks."""
         self.rss_bytes: int | None = None
         self.memory_kill: OutOfMemory = "no"
         """What is found out about its end."""
@@ -72,6 +72,7 @@ class FakeProcess:
         self._is_telling = False
         self._is_to_read = False
         self._reads = True
+        self._is_frozen = False
         self._is_closed = False
         self._last_sent = b""
         self._progress: Progress | None = None
@@ -87,6 +88,11 @@ class FakeProcess:
     @property
     def is_alive(self) -> bool:
         return self.status is None
+
+    @property
+    def is_frozen(self) -> bool:
+        """The parent has stopped it: it does nothing, until it is told to go on."""
+        return self._is_frozen
 
     async def told(self, what: str, count: int = 1, timeout_seconds: float = WAIT_SECONDS) -> None:
         """Wait until it has been told `what` (an entry of `log`) so often. Raises `TimeoutError`."""
@@ -203,11 +209,22 @@ class FakeProcess:
     def begun(self) -> float | None:
         return self._begun
 
-    def ask_for_stacks(self) -> None:
+    def freeze(self) -> None:
+        self._note("freeze")
+        self._is_frozen = True
+
+    def thaw(self) -> None:
+        self._note("thaw")
+        self._go_on()
+
+    def end_with_stacks(self) -> None:
         self._note("stacks")
+        if "kill" not in self.traits.ignores:
+            self._signal("stacks", "SIGRTMIN+10")
+        self._go_on()
 
     def stacks(self) -> str:
-        return self.stack if "stacks" in self.log else ""
+        return self.stack if "stacks" in self.log and "stacks" not in self.traits.ignores else ""
 
     def resident_bytes(self) -> int | None:
         return self.rss_bytes if self.is_alive else None
@@ -257,7 +274,7 @@ class FakeProcess:
 
     def _read(self) -> None:
         self._is_to_read = False
-        while self.is_alive and self._reads and self._stdin.has_reader:
+        while self.is_alive and self._reads and not self._is_frozen and self._stdin.has_reader:
             data = self._stdin.take(1 << 16)
             if data is None:
                 break
@@ -268,6 +285,10 @@ class FakeProcess:
                 break
             self._heard(data)
         self._tell_soon()
+
+    def _go_on(self) -> None:
+        self._is_frozen = False
+        self._read_soon()
 
     def _started(self) -> None:
         """It is watched: the process runs."""

@@ -14,13 +14,16 @@ def main() -> None:
     from stream_kernel.worker.stdio import claim_wire
 
     wire = claim_wire()
+    from stream_kernel.worker.signals import own_signals
+
+    own_signals()
     from stream_kernel.worker.lifeline import hold_lifeline
 
     hold_lifeline(int(sys.argv[2]))
     from stream_kernel.worker.black_box import BlackBox
 
     black_box = BlackBox(int(sys.argv[6]))
-    black_box.show_stacks()
+    black_box.keep_stacks()
     max_frame_bytes = int(sys.argv[4])
     del sys.argv[1:]  # user modules must not take our arguments for theirs
     from stream_kernel.worker.host import serve

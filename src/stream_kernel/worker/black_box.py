@@ -1,8 +1,8 @@
 """The worker's end of the breadcrumb: two words in memory that its parent can read while it works, hangs, or is dead.
 
 The layout is in `protocol/breadcrumb.py`. The memory is a file that the parent made and this process inherited; behind the words,
-faulthandler writes the stacks of all threads when the parent asks for them. A signal handler in C does that: it needs neither the
-interpreter lock nor memory, and so works while C code holds the lock.
+faulthandler writes the stacks of all threads at a crash, and when the parent has this process end. A signal handler in C does that: it
+needs neither the interpreter lock nor memory, and so works while C code holds the lock.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ class BlackBox:
         self._places: dict[str, int] = {}
         os.register_at_fork(after_in_child=self._leave_in_child)
 
-    def show_stacks(self) -> None:
-        """From now on answer the parent's signal with the stacks, and leave those of a crash on stderr."""
+    def keep_stacks(self) -> None:
+        """From now on the last thing that this process does is to write its stacks: at a crash, and when the parent's signal ends it."""
         os.lseek(self._fd, STACKS_OFFSET, os.SEEK_SET)
-        faulthandler.register(STACKS_SIGNAL, file=self._fd, all_threads=True, chain=False)
-        faulthandler.enable(2)
+        # Chained to the default, which is to end: a handler that came back would wake a node from the system call that it hangs in.
+        faulthandler.register(STACKS_SIGNAL, file=self._fd, all_threads=True, chain=True)
+        faulthandler.enable(self._fd)
 
     def notes_of(self, names: Sequence[str]) -> Callable[[int, str], None]:
         """What to call with the index of an input and the name of a node before that works; `names` are all, in the order of `ready`.
@@ -64,6 +65,7 @@ class BlackBox:
         self._map.close()
         self._words = memoryview(bytearray(16)).cast("Q")
         faulthandler.unregister(STACKS_SIGNAL)
+        faulthandler.enable(2)
         os.close(self._fd)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 
 from stream_kernel.errors import WorkerBootstrapError
@@ -18,8 +17,6 @@ __all__ = ["import_nodes"]
 
 def import_nodes(order: Bootstrap) -> list[BuiltNode]:
     """Import and build what `order` names. Raises `WorkerBootstrapError`."""
-    # The parent decides when a worker ends; a stray SIGINT must not strike in the middle of a frame.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # It led this process to the package; children of nodes must not inherit it.
     os.environ.pop("PYTHONPATH", None)
     sys.path[:] = [*order.import_path, *(path for path in sys.path if path not in order.import_path)]

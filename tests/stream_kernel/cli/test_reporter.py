@@ -406,12 +406,13 @@ def test_a_lost_worker_says_what_was_at_work_where_the_time_went_and_how_it_ende
 
 def test_a_timeout_shows_the_stack() -> None:
     stopped = failure_with(category="timeout", delivery="maybe_executed")
-    report = FailureReport(reason="a command passed its deadline", node="decide", stack='File "nodes.py", line 3 in decide')
-    assert closing(outcome="failed", stopped_by=stopped, report=report)[2:-1] == [
-        "  at work: node 'decide'",
-        "  stack at the deadline",
-        '    File "nodes.py", line 3 in decide',
-    ]
+    frames = "\n".join(f'  File "nodes.py", line {n} in decide' for n in range(30))
+    hung = WorkerExitReport(worker_id="g#0", group="g", generation=1, reason="a command passed its deadline", stack=frames)
+    report = FailureReport(reason="a command passed its deadline", node="decide", exit=hung)
+    shown = closing(outcome="failed", stopped_by=stopped, report=report)[2:-1]
+    assert shown[0] == "  at work: node 'decide'"
+    stack = shown[shown.index("    its stack") + 1 :]
+    assert (stack[0], len(stack)) == ('        File "nodes.py", line 0 in decide', 20)
 
 
 def test_a_node_that_raised_is_told_in_the_few_lines_it_needs() -> None:

@@ -25,9 +25,10 @@ def lost(
     *,
     category: Literal["transport", "timeout"] = "transport",
     delivery: Delivery = "maybe_executed",
+    is_inflicted: bool = False,
 ) -> Loss:
     report = CommandReport(correlation_id="c1", group="g", inputs=1, delivery=delivery, outcome=category)
-    return Loss(category, "it died", report, at_work=None if at is None else AtWork(at, "n"))
+    return Loss(category, "it died", report, at_work=None if at is None else AtWork(at, "n"), is_inflicted=is_inflicted)
 
 
 def roots(parts: list[list[Step]]) -> list[list[int]]:
@@ -67,6 +68,14 @@ def test_an_input_at_work_in_two_deaths_is_poison_however_many_retries_there_are
     assert not is_poison(step)
     aftermath = after_loss(part, lost(0), retries=100)
     assert (aftermath.again, aftermath.failed, is_poison(step)) == ([], part, True)
+
+
+@pytest.mark.fault("FAULT-33")
+def test_a_worker_that_was_ended_by_force_is_no_reproach_to_what_it_was_at() -> None:
+    (step,) = part = steps(1)
+    after_loss(part, lost(0), retries=100)
+    assert after_loss(part, lost(0, is_inflicted=True), retries=100).again == [part]
+    assert (step.deaths, step.attempts, is_poison(step)) == (1, 2, False)
 
 
 def test_deaths_that_nobody_saw_the_cause_of_use_up_the_retries_and_make_no_poison() -> None:

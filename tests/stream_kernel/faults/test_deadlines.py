@@ -46,6 +46,24 @@ def test_a_node_that_never_returns_is_a_timeout_and_its_worker_is_replaced(
 
 
 @pytest.mark.fault("FAULT-12")
+def test_a_node_that_hangs_in_the_kernel_never_goes_on(
+    faulty: MakeConfig, make_fifo: Callable[[str], Any], in_thread: InThread, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal"
+    with MultiprocessBootstrapSupervisor(faulty({"g": ["busy"]})) as supervisor:
+        started = make_fifo("started")
+        message = {"how": "pause", "started": started.path, "journal": str(journal)}
+        call = in_thread(supervisor.call, "busy", message, timeout_seconds=0.5)
+        with watched(int(started.wait())) as pidfd:
+            with pytest.raises(BoundaryTimeoutError) as caught:
+                call.result()
+            assert ends(pidfd)
+    assert len(journal.read_text().splitlines()) == 1, "it was woken by what asked for its stacks"
+    report = caught.value.report
+    assert (report.node, report.input_index) == ("busy", 0) and report.exit is not None and "in busy" in str(report.stack)
+
+
+@pytest.mark.fault("FAULT-12")
 async def test_a_stopped_worker_is_a_timeout_and_is_replaced(faulty: MakeConfig) -> None:
     async with AsyncBoundarySupervisor(faulty({"g": ["whoami"]})) as supervisor:
         pid = supervisor.snapshot().groups[0].workers[0].pid

@@ -38,7 +38,7 @@ def test_the_report_of_a_hang_holds_the_stack_also_while_c_code_holds_the_gil(
         end = end_of_lost_worker(supervisor)
         assert report.exit is not None
         assert (report.exit.worker_id, report.exit.generation, report.exit.pid, report.exit.requests) == ("g#0", 1, pid, 1)
-        assert (end.worker_id, end.generation, end.pid, end.signal, end.node) == ("g#0", 1, pid, "SIGKILL", "busy")
+        assert (end.worker_id, end.generation, end.pid, end.signal, end.node) == ("g#0", 1, pid, "SIGRTMIN+10", "busy")
         assert end.requests == 1 and end.uptime_seconds >= 0.5 and end.out_of_memory == "no"
         (command,) = report.commands
         assert command.executing_seconds is not None and 0.3 < command.executing_seconds <= end.uptime_seconds
@@ -48,15 +48,15 @@ def test_the_report_of_a_hang_holds_the_stack_also_while_c_code_holds_the_gil(
 
 
 @pytest.mark.fault("FAULT-12")
-def test_the_report_of_a_stopped_worker_has_no_stack_and_says_so_by_its_absence(faulty: MakeConfig) -> None:
+def test_the_report_of_a_stopped_worker_says_where_it_stood(faulty: MakeConfig) -> None:
     with MultiprocessBootstrapSupervisor(faulty({"g": ["echo"]})) as supervisor:
         # The supervisor's thread has spawned the worker; any thread of this process may wait for it.
         stop_and_wait(worker_pids(supervisor)[0])
         with pytest.raises(BoundaryTimeoutError) as caught:
             supervisor.call("echo", 1, timeout_seconds=0.3)
         report = caught.value.report
-        assert report.stack is None and "stack" not in str(report)
-        assert end_of_lost_worker(supervisor).signal == "SIGKILL"
+        assert report.stack is not None and "/stream_kernel/worker/" in report.stack and "/stream_kernel/worker/" in str(report)
+        assert end_of_lost_worker(supervisor).signal == "SIGRTMIN+10"
         assert [command.executing_seconds for command in report.commands] == [None]
 
 

@@ -431,7 +431,7 @@ async def test_after_its_close_nothing_is_told_and_nothing_may_be_asked_but_what
     child.stderr.append("last words")
     child.stack, child.rss_bytes, child.memory_kill = "File 'n.py'", 5 << 20, "likely"
     assert (child.stacks(), child.resident_bytes()) == ("", 5 << 20)
-    child.ask_for_stacks()
+    child.end_with_stacks()
     child.kill_tree()
     status = await child.reap(5.0)
     parent.events.clear()

@@ -6,11 +6,13 @@ import os
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from processes import state_of, work_of
 from stream_kernel.protocol.breadcrumb import BLACK_BOX_SIZE, STACKS_OFFSET, STACKS_SIGNAL, Progress, unpack_progress
 from stream_kernel.protocol.messages import Bootstrap, FromParent, FromWorker, Limits
 from stream_kernel.protocol.session import Role, Session
@@ -57,23 +59,28 @@ class RawWorker:
         return unpack_progress(progress), began
 
     def stacks(self) -> str:
-        """What it has written of its stacks up to now."""
+        """What it has written of its stacks."""
         return os.pread(self.black_box, 1 << 16, STACKS_OFFSET).decode()
 
-    def stacks_in(self, function: str) -> str:
-        """Ask for its stacks until it is that function that runs; gives those."""
-        found = ""
+    def hangs(self, state: str) -> None:
+        """Wait until its node has begun and for a while has done nothing new: slept in the kernel (`S`), or computed (`R`)."""
+        until(lambda: self.words()[0] is not None)
+        since, before = time.monotonic(), work_of(self.process.pid)
 
-        def runs() -> bool:
-            nonlocal found
-            before = len(self.stacks())
-            os.kill(self.process.pid, STACKS_SIGNAL)
-            until(lambda: self.stacks()[before:].endswith("in _run_module_as_main\n"))
-            found = self.stacks()[before:]
-            return f" in {function}\n" in found.partition("Current thread")[2].split("File")[1]
+        def stands() -> bool:
+            nonlocal since, before
+            now = work_of(self.process.pid)
+            if now.switches != before.switches or state_of(self.process.pid) != state:
+                since, before = time.monotonic(), now
+            return now.cpu_seconds > before.cpu_seconds + 0.1 if state == "R" else time.monotonic() > since + 0.1
 
-        until(runs)
-        return found
+        until(stands)
+
+    def ends_with_stacks(self) -> str:
+        """What it writes when its parent has it end."""
+        os.kill(self.process.pid, STACKS_SIGNAL)
+        assert self.ends()[0] == -STACKS_SIGNAL
+        return self.stacks()
 
     def hang_up(self) -> None:
         assert self.process.stdin is not None

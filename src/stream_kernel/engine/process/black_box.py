@@ -16,6 +16,7 @@ __all__ = ["BlackBox"]
 
 _WORDS = struct.Struct("@QQ")
 _STACKS_LIMIT = 1 << 16
+_STACKS_READ = 1 << 20
 _NOTHING = (0, 0)
 _READS = 8
 
@@ -45,9 +46,10 @@ class BlackBox:
         return nanoseconds / 1e9 if nanoseconds else None
 
     def stacks(self) -> str:
-        """The stacks that the worker has written up to now, at most 64 KiB of them."""
+        """The stacks that the worker has written, that of the current thread first; at most 64 KiB."""
         if self._is_open:
-            self._stacks = os.pread(self.fd, _STACKS_LIMIT, STACKS_OFFSET).decode("utf-8", "backslashreplace")
+            written = os.pread(self.fd, _STACKS_READ, STACKS_OFFSET).decode("utf-8", "backslashreplace")
+            self._stacks = "\n\n".join(sorted(written.strip().split("\n\n"), key=_rank))[:_STACKS_LIMIT]
         return self._stacks
 
     def close(self) -> None:
@@ -68,6 +70,12 @@ class BlackBox:
                     break
             self._words = _WORDS.unpack(seen) if len(seen) == _WORDS.size else _NOTHING
         return self._words
+
+
+def _rank(paragraph: str) -> int:
+    """Its place among those that faulthandler writes: of many threads the current one comes last, and is the one that tells."""
+    heads = ("Fatal", "Current thread", "Thread")
+    return next((rank for rank, head in enumerate(heads) if paragraph.startswith(head)), len(heads))
 
 
 def _memory_file() -> int:

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 
 from stream_kernel.engine.process.black_box import BlackBox
-from stream_kernel.engine.process.forks import ApartFromForks
+from stream_kernel.engine.process.forks import ApartFromForks, is_spawning
 from stream_kernel.engine.process.memory import MemoryWatch
 from stream_kernel.engine.process.orphans import end_orphans_soon
 from stream_kernel.engine.process.stderr import StderrDrain
@@ -180,7 +180,7 @@ class Child:
         return self._box.begun()
 
     def stacks(self) -> str:
-        """What it has written of its Python stacks up to now."""
+        """The Python stacks that it has written at its end, of its own accord (a crash) or asked to; also after its death."""
         return self._box.stacks()
 
     def resident_bytes(self) -> int | None:
@@ -197,14 +197,27 @@ class Child:
 
     # -- how it ends
 
-    def ask_for_stacks(self) -> None:
-        """Make it write its Python stacks, as far as it can; returns at once. A worker that has not started up ends by it."""
+    def freeze(self) -> None:
+        """Stop it where it is, not what it has started; returns before it has stopped."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def end_with_stacks(self) -> None:
+        """Have it write its Python stacks, as far as it can, and end by that, also when it is frozen; returns at once."""
+        self._signal(STACKS_SIGNAL)
+        self._signal(signal.SIGCONT)  # the first thing that it does then is to heed the other
+
+    def _signal(self, number: int) -> None:
+        """To itself, and not to its tree."""
         if self._release.alive:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 if self._pidfd is not None:
-                    signal.pidfd_send_signal(self._pidfd, STACKS_SIGNAL)
+                    signal.pidfd_send_signal(self._pidfd, number)
                 elif self._process.returncode is None:
-                    os.kill(self.pid, STACKS_SIGNAL)
+                    os.kill(self.pid, number)
 
     def terminate_tree(self) -> None:
         """SIGTERM to its process tree."""
@@ -229,10 +242,7 @@ class Child:
             return ExitStatus()
         if code >= 0:
             return ExitStatus(exit_code=code)
-        try:
-            return ExitStatus(signal=signal.Signals(-code).name)
-        except ValueError:
-            return ExitStatus(signal=f"signal {-code}")
+        return ExitStatus(signal=_signal_name(-code))
 
     def close(self) -> None:
         """Kill what is left of the tree, take what is left on stderr, release all descriptors."""
@@ -300,6 +310,13 @@ def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[i
     return read_fd, write_fd
 
 
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # Python names the first and the last one of the real-time signals
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
+
+
 def _signal_group(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
@@ -331,6 +348,8 @@ _SPAWNING: weakref.WeakSet[contextlib.ExitStack] = weakref.WeakSet()
 
 def _close_in_forked_child() -> None:
     """A process forked from this one must not hold the lifelines: workers would outlive their parent for as long as it lives."""
+    if is_spawning():
+        return  # it is a worker, which needs its pipes; all others close by themselves
     for child in list(_LIVE):
         child.disown()
     for stack in list(_SPAWNING):

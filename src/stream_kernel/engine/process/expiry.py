@@ -1,40 +1,55 @@
-"""The last moments of a worker whose command has passed its deadline: its stacks are taken, within a bound, before it is killed."""
+"""The last moments of a worker whose command has passed its deadline: it is stopped, looked at, and ended with its stacks written.
+
+First it is stopped, so that between a look at its pipe and its end it can answer nothing, and can begin nothing for another caller. When
+it has not answered by then, it writes its stacks and ends by that: a node that our signal wakes from a system call never goes on.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Literal
 
 from stream_kernel.engine.process.worker_process import WorkerProcess
 
 __all__ = ["Expiry"]
 
-_LONGEST_SECONDS = 0.025
-_LOOK_SECONDS = 0.003
+_FREEZE_SECONDS = 0.003
+"""A process that runs on another processor takes some microseconds to stop."""
+_STACKS_SECONDS = 0.022
 
 
 class Expiry:
-    """Asks for the stacks, waits until they are written or the time is over, and calls `conclude` with them (None: there were none)."""
+    """`has_answered` tells whether the command's reply has come; `conclude` is called once, with whether it had come before the end."""
 
-    def __init__(self, process: WorkerProcess, conclude: Callable[[str | None], None]) -> None:
+    def __init__(self, process: WorkerProcess, has_answered: Callable[[], bool], conclude: Callable[[bool], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._process = process
+        self._has_answered = has_answered
         self._conclude = conclude
-        self._seen = ""
-        self._before = len(process.stacks())
-        """How much was written when it was asked before, for another command."""
-        self._until = self._loop.time() + _LONGEST_SECONDS
-        process.ask_for_stacks()
-        self._timer = self._loop.call_later(_LOOK_SECONDS, self._look)
+        self._state: Literal["stopped", "ending", "over"] = "stopped"
+        process.freeze()
+        self._timer = self._loop.call_later(_FREEZE_SECONDS, self._decide)
 
     def close(self) -> None:
-        """Stop waiting; `conclude` is not called any more."""
+        """`conclude` is not called any more."""
+        self._state = "over"
         self._timer.cancel()
 
-    def _look(self) -> None:
-        stacks = self._process.stacks()[self._before :]
-        if (stacks and stacks == self._seen) or self._loop.time() >= self._until:
-            self._conclude(stacks or None)
-        else:  # there is no mark at the end: what has not grown since the last look is whole
-            self._seen = stacks
-            self._timer = self._loop.call_later(_LOOK_SECONDS, self._look)
+    def process_ended(self) -> None:
+        """The process is gone. Concludes, when it has ended by what was asked of it here."""
+        if self._state == "ending":
+            self._finish(is_late=False)
+
+    def _decide(self) -> None:
+        if self._has_answered():
+            self._process.thaw()
+            self._finish(is_late=True)
+        else:
+            self._state = "ending"
+            self._process.end_with_stacks()
+            self._timer = self._loop.call_later(_STACKS_SECONDS, lambda: self._finish(is_late=False))
+
+    def _finish(self, *, is_late: bool) -> None:
+        self.close()
+        self._conclude(is_late)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
-__all__ = ["ApartFromForks"]
+__all__ = ["ApartFromForks", "is_spawning"]
 
 R = TypeVar("R")
 _PATIENCE_SECONDS = 5.0
@@ -34,7 +34,7 @@ class ApartFromForks(Generator[Any, Any, R]):
         if self._is_begun:
             return self._coroutine.send(value)
         self._is_begun = True
-        with _GATE.lock:
+        with _GATE.lock, _GATE.spawning():
             return self._coroutine.send(value)
 
     def throw(self, kind: Any, error: Any = None, trace: TracebackType | None = None) -> Any:
@@ -46,6 +46,16 @@ class _Gate:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self.spawner: int | None = None
+        """The thread that is in such a first step."""
+
+    @contextlib.contextmanager
+    def spawning(self) -> Iterator[None]:
+        self.spawner, before = threading.get_ident(), self.spawner
+        try:
+            yield
+        finally:
+            self.spawner = before
 
     def shut(self) -> None:
         self.lock.acquire(timeout=_PATIENCE_SECONDS)
@@ -60,4 +70,14 @@ class _Gate:
 
 
 _GATE = _Gate()
+
+
+def is_spawning() -> bool:
+    """Whether this thread takes the first step of a spawn.
+
+    A forked copy in which this holds is about to become a worker: uvloop runs the hooks of a fork in it. It does not outlive the exec.
+    """
+    return _GATE.spawner == threading.get_ident()
+
+
 os.register_at_fork(before=_GATE.shut, after_in_parent=_GATE.open, after_in_child=_GATE.renew)

@@ -121,7 +121,10 @@ class Incarnation:
 
     async def over(self) -> str:
         """Wait until it can be of no use any more; gives a clean reason."""
-        return await self._connection.over
+        reason = await self._connection.over
+        if self._expiry is not None:
+            self._expiry.process_ended()
+        return reason
 
     def send(self, message: FromParent) -> bool:
         """Say something; False when nobody will ever read it. Raises `PayloadError`."""
@@ -217,20 +220,23 @@ class Incarnation:
             self.ledger.expire(ticket)
             self._send_cancel(ticket)
         elif self._expiry is None:
-            ticket.expired = True
-            self._expiry = Expiry(self.process, lambda stacks: self._conclude_expiry(ticket, stacks))
+            ticket.at_deadline = self._trace()
+            self._expiry = Expiry(self.process, lambda: self._has_answered(ticket), lambda is_late: self._conclude_expiry(ticket, is_late))
         else:  # the one before it came late, and that is not concluded yet
             self._missed = ticket
 
-    def _conclude_expiry(self, ticket: Ticket, stacks: str | None) -> None:
-        self._expiry = None
-        ticket.stack = stacks
+    def _has_answered(self, ticket: Ticket) -> bool:
         self._connection.pump()
-        if self.ledger.owes(ticket) or not self.ledger:
+        return not self.ledger.owes(ticket)
+
+    def _conclude_expiry(self, ticket: Ticket, is_late: bool) -> None:
+        self._expiry = None
+        if not (is_late and self.ledger):
             self._owner.hung(DEADLINE_PASSED)
             # The caller hears when the worker is dead, or soon after.
             self._loop.call_later(_KILL_GRACE, self._give_up_on, ticket)
         else:  # the reply came late, and the worker is at work for somebody else
+            self.ledger.expire(ticket, ticket.at_deadline)
             self._owner.answered()
             missed, self._missed = self._missed, None
             if missed is not None and missed is self.ledger.head:
@@ -238,7 +244,7 @@ class Incarnation:
 
     def _give_up_on(self, ticket: Ticket) -> None:
         if not ticket.settled:
-            trace = self._trace()
+            trace = ticket.at_deadline or LastTrace()
             report = self._report(ExitStatus(), DEADLINE_PASSED, trace.at_work, is_own_doing=True)
             self.ledger.expire(ticket, msgspec.structs.replace(trace, exit=report))
 
@@ -295,7 +301,7 @@ class Incarnation:
         is_bystander = killed_for is not None and head is not None and progress is not None and progress.is_of(head.number - 1)
         unbegun = self.ledger.close(
             reason,
-            msgspec.structs.replace(trace, exit=report),
+            msgspec.structs.replace(trace, exit=report, is_inflicted=killed_for is not None),
             is_trusted=not self._connection.broke_protocol,
             has_head_begun=not is_bystander,
         )
@@ -305,10 +311,10 @@ class Incarnation:
         """What can be told of the command at work."""
         head, progress, begun = self.ledger.head, self.process.progress(), self.process.begun()
         if head is None or progress is None or not progress.is_of(head.number):
-            return LastTrace(stack=None if head is None else head.stack)
+            return LastTrace()
         at_work = AtWork(progress.index, self.nodes[progress.node].name) if progress.node < len(self.nodes) else None
         executing = None if begun is None else max(0.0, time.monotonic() - begun)
-        return LastTrace(at_work=at_work, stack=head.stack, executing_seconds=executing)
+        return LastTrace(at_work=at_work, executing_seconds=executing)
 
     def _report(self, status: ExitStatus, reason: str, at_work: AtWork | None, *, is_own_doing: bool) -> WorkerExitReport:
         return WorkerExitReport(
@@ -327,4 +333,5 @@ class Incarnation:
             uptime_seconds=self.uptime_seconds,
             requests=self.ledger.answered,
             stderr_tail=self.process.stderr_tail(),
+            stack=self.process.stacks() or None,
         )

@@ -7,6 +7,8 @@ oldest, the *head*, is the one at work: a worker writes a whole reply before it 
 
 from __future__ import annotations
 
+import msgspec
+
 from stream_kernel.engine.process.ticket import LastTrace, Ticket
 from stream_kernel.errors import ProtocolViolation
 from stream_kernel.protocol.columns import outputs_from_columns
@@ -80,11 +82,9 @@ class Ledger:
         del self._owed[reply.correlation_id]
         ticket.disarm()
         self.answered += 1
-        if ticket.expired:
-            self.late_replies += 1
-            self.expire(ticket, LastTrace(stack=ticket.stack, executing_seconds=reply.executing_ms / 1000))
-        # A caller that has been cancelled in this very pass of the loop is settled, and `cancel` has not been called yet.
-        elif self._pending.pop(reply.correlation_id, None) is None or ticket.settled:
+        # Of one that has expired, whoever decides what becomes of the worker tells its caller, after that. One that has been cancelled in
+        # this very pass of the loop is settled, and `cancel` has not been called yet.
+        if ticket.expired or self._pending.pop(reply.correlation_id, None) is None or ticket.settled:
             self.late_replies += 1
         else:
             ticket.answer(
@@ -121,7 +121,9 @@ class Ledger:
         for ticket in waiting:
             del self._pending[ticket.command.correlation_id]
         for ticket in self._pending.values():
-            own = trace if ticket is owed[0] else LastTrace(exit=trace.exit)
+            own = trace
+            if not (owed and ticket is owed[0]):  # one whose reply came late, or one that this worker never came to
+                own = msgspec.structs.replace(ticket.at_deadline or LastTrace(), exit=trace.exit)
             ticket.lose("timeout" if ticket.expired else "transport", DEADLINE_PASSED if ticket.expired else reason, own)
         self._owed.clear()
         self._pending.clear()

@@ -55,8 +55,8 @@ class Replacements:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether one is coming, or the last one failed not long ago."""
-        return bool(self._coming) or asyncio.get_running_loop().time() < self._pause_until
+        """Whether one is coming, the one before it is still to go, or the last one failed not long ago."""
+        return bool(self._coming or self._retiring) or asyncio.get_running_loop().time() < self._pause_until
 
     def defer(self, old: WorkerSlot, resume: Callable[[], None]) -> bool:
         """`old` was lost: if somebody is about to take its place, do no more about it unless that fails. False: nobody is."""

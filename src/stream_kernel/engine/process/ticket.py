@@ -34,8 +34,8 @@ class LastTrace(msgspec.Struct, frozen=True):
 
     exit: WorkerExitReport | None = None
     at_work: AtWork | None = None
-    stack: str | None = None
     executing_seconds: float | None = None
+    is_inflicted: bool = False
 
 
 class Ticket:
@@ -48,10 +48,8 @@ class Ticket:
         """The worker that has it; None while it waits for one."""
         self.number = 0
         """Which command of its worker it is, from 1."""
-        self.expired = False
-        """Its deadline has passed at its worker: whatever comes from now on is late."""
-        self.stack: str | None = None
-        """The stacks of its worker at that moment."""
+        self.at_deadline: LastTrace | None = None
+        """What its worker was doing when the deadline passed there; None: it has not."""
         self._loop = loop
         self._deadline = command.deadline
         self._entered = loop.time() if command.waited_since is None else command.waited_since
@@ -64,6 +62,11 @@ class Ticket:
     def settled(self) -> bool:
         """Whether the caller has its outcome or has gone."""
         return self.future.done()
+
+    @property
+    def expired(self) -> bool:
+        """Whether its deadline has passed while it was at work: whatever comes from then on is late."""
+        return self.at_deadline is not None
 
     @property
     def begun(self) -> float | None:
@@ -131,7 +134,7 @@ class Ticket:
         delivery: Delivery = "not_executed" if self.holder is None else "maybe_executed"
         known = trace or LastTrace()
         report = self._report(delivery, category, known.executing_seconds)
-        self._settle(Loss(category, reason, report, known.exit, known.at_work, known.stack))
+        self._settle(Loss(category, reason, report, known.exit, known.at_work, known.is_inflicted))
 
     def _move_timer(self, moment: float) -> None:
         if self._timer is not None:

@@ -72,11 +72,17 @@ class WorkerProcess(Protocol):
     def begun(self) -> float | None:
         """When it began that command, in seconds of `time.monotonic()`; also after its death, until `close`."""
 
-    def ask_for_stacks(self) -> None:
-        """Make it write its Python stacks, as far as it can; returns at once."""
+    def freeze(self) -> None:
+        """Stop it where it is, not what it has started; returns before it has stopped."""
+
+    def thaw(self) -> None:
+        """Let it go on."""
+
+    def end_with_stacks(self) -> None:
+        """Have it write its Python stacks, as far as it can, and end by that, also when it is frozen; returns at once."""
 
     def stacks(self) -> str:
-        """What it has written of them up to now."""
+        """The Python stacks that it has written at its end, of its own accord (a crash) or asked to; also after its death."""
 
     def resident_bytes(self) -> int | None:
         """The memory that it holds now; None where that cannot be seen."""

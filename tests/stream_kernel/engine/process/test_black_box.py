@@ -59,9 +59,20 @@ def test_it_tells_what_was_noted_last(box: BlackBox) -> None:
 
 def test_stacks_are_text_whatever_they_hold_and_bounded(box: BlackBox) -> None:
     os.pwrite(box.fd, b'File "x.py" \xff\n', STACKS_OFFSET)
-    assert box.stacks() == 'File "x.py" \\xff\n'
+    assert box.stacks() == 'File "x.py" \\xff'
     os.pwrite(box.fd, b"x" * 1_000_000, STACKS_OFFSET)
     assert box.stacks() == "x" * 65_536
+
+
+def test_the_thread_that_was_at_work_comes_first_whatever_the_order_in_which_they_were_written(box: BlackBox) -> None:
+    others = [f"Thread 0x{n} (most recent call first):\n  File 'pool.py'" for n in range(3)]
+    current, head, modules = (
+        "Current thread 0x9 (most recent call first):\n  File 'n.py'",
+        "Fatal Python error: Aborted",
+        "Extension modules: x",
+    )
+    os.pwrite(box.fd, "\n\n".join([head, *others, current, modules]).encode() + b"\n", STACKS_OFFSET)
+    assert box.stacks().split("\n\n") == [head, current, *others, modules]
 
 
 def test_after_its_close_it_tells_what_was_known_then(box: BlackBox) -> None:
@@ -71,7 +82,7 @@ def test_after_its_close_it_tells_what_was_known_then(box: BlackBox) -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(box.fd)
     box.close()
-    assert (box.progress(), box.begun(), box.stacks()) == (Progress(3, 12, 2), 1.5, "stack\n")
+    assert (box.progress(), box.begun(), box.stacks()) == (Progress(3, 12, 2), 1.5, "stack")
 
 
 def test_one_that_its_worker_cut_short_says_nothing(box: BlackBox) -> None:

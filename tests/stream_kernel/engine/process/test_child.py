@@ -90,7 +90,7 @@ def python(code: str) -> Sequence[str]:
         ("pass", ExitStatus(exit_code=0), "exit code 0"),
         ("raise SystemExit(9)", ExitStatus(exit_code=9), "exit code 9"),
         ("import os; os.kill(os.getpid(), 15)", ExitStatus(signal="SIGTERM"), "killed by SIGTERM"),
-        ("import os; os.kill(os.getpid(), 40)", ExitStatus(signal="signal 40"), "killed by signal 40"),
+        ("import os; os.kill(os.getpid(), 40)", ExitStatus(signal="SIGRTMIN+6"), "killed by SIGRTMIN+6"),
     ],
 )
 async def test_the_way_it_ended_is_told(code: str, status: ExitStatus, text: str) -> None:
@@ -239,7 +239,9 @@ async def test_the_descriptors_go_once_and_a_second_close_harms_nobody() -> None
     child.close()
     child.kill_tree()
     child.terminate_tree()
-    child.ask_for_stacks()
+    child.freeze()
+    child.thaw()
+    child.end_with_stacks()
     child.unwatch_stdout()
     child.unwatch_stdin()
     child.close_stdin()
@@ -437,7 +439,7 @@ import faulthandler, mmap, os, sys
 fd = int(sys.argv[1])
 words = memoryview(mmap.mmap(fd, {BLACK_BOX_SIZE})).cast("Q")
 os.lseek(fd, {BLACK_BOX_SIZE}, 0)
-faulthandler.register({STACKS_SIGNAL}, file=fd)
+faulthandler.register({STACKS_SIGNAL}, file=fd, chain=True)
 def stuck():
     words[0], words[1] = {pack_progress(7, 3, 1)}, 2_500_000_000
     print("noted", flush=True)
@@ -447,20 +449,44 @@ stuck()
 """
 
 
-async def test_what_it_noted_and_its_stacks_are_read_while_it_works_and_after_its_end() -> None:
+async def test_what_it_noted_is_read_while_it_works_and_after_its_end_and_its_stacks_with_it() -> None:
     child = await Child.spawn(lambda _, box: [sys.executable, "-S", "-c", NOTING, str(box)], dict(os.environ), group="g", worker_id="g#0")
     seen = Seen(child)
     assert await seen.line() == b"noted\n"
     assert (child.progress(), child.begun()) == (Progress(7, 3, 1), 2.5)
-    child.ask_for_stacks()
-    async with asyncio.timeout(SECONDS):
-        while not child.stacks().endswith("in <module>\n"):
-            await asyncio.sleep(0.001)
-    assert "in stuck" in child.stacks()
-    child.kill_tree()
-    assert await ended(child) == ExitStatus(signal="SIGKILL")
+    child.end_with_stacks()
+    assert await ended(child) == ExitStatus(signal=f"SIGRTMIN+{STACKS_SIGNAL - signal.SIGRTMIN}")
     assert (child.progress(), child.begun()) == (Progress(7, 3, 1), 2.5)
     assert "in stuck" in child.stacks()
+
+
+async def test_it_is_stopped_where_it_is_and_goes_on_when_it_is_told_to() -> None:
+    child = await spawned(*python("print('up', flush=True); print(input(), flush=True)"))
+    seen = Seen(child)
+    assert await seen.line() == b"up\n"
+    child.freeze()
+    os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
+    child.write(b"echo\n")
+    child.thaw()
+    assert await seen.line() == b"echo\n"
+    await within(seen.over)
+    assert await ended(child) == ExitStatus(exit_code=0)
+
+
+async def test_one_that_is_stopped_ends_with_its_stacks_and_does_nothing_before() -> None:
+    code = NOTING.replace("        pass", "        print('on', flush=True)")
+    child = await Child.spawn(lambda _, box: [sys.executable, "-S", "-c", code, str(box)], dict(os.environ), group="g", worker_id="g#0")
+    seen = Seen(child)
+    assert await seen.line() == b"noted\n"
+    child.freeze()
+    os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
+    while child.read():
+        pass
+    child.end_with_stacks()
+    await within(seen.over)
+    assert child.read() == b""
+    assert "in stuck" in child.stacks()
+    assert (await ended(child)).signal is not None
 
 
 async def test_the_stacks_are_asked_of_itself_and_not_of_what_it_has_started() -> None:
@@ -469,7 +495,7 @@ async def test_the_stacks_are_asked_of_itself_and_not_of_what_it_has_started() -
     child = await spawned(*python(f"{ignoring}; subprocess.run([sys.executable, '-S', '-c', {deadly!r}])"))
     seen = Seen(child)
     assert await seen.line() == b"up\n"
-    child.ask_for_stacks()
+    child.end_with_stacks()
     child.write(b"echo\n")
     assert await seen.line() == b"echo\n"
     await within(seen.over)

@@ -26,7 +26,7 @@ REPORT = WorkerExitReport(
 )
 
 
-TRACE = LastTrace(REPORT, AtWork(1, "score"), "the stack", 0.5)
+TRACE = LastTrace(REPORT, AtWork(1, "score"), 0.5)
 
 
 class Worker:
@@ -137,16 +137,17 @@ async def test_the_trace_ids_are_those_of_all_that_is_owed_each_once(make_comman
     assert ledger.trace_ids() == ("t3", "t1")
 
 
-async def test_a_late_reply_to_one_whose_deadline_has_passed_tells_how_long_it_took(make_command: MakeCommand) -> None:
+async def test_a_late_reply_settles_nobody_before_it_is_decided_what_becomes_of_the_worker(make_command: MakeCommand) -> None:
     ledger = Ledger()
     ticket = entered(ledger, make_command())
-    ticket.expired, ticket.stack = True, "the stack"
-    assert ledger.receive(result(0, executing_ms=1500.0))
+    ticket.at_deadline = LastTrace(at_work=AtWork(1, "score"), executing_seconds=1.5)
+    assert ledger.receive(result(0, executing_ms=1600.0))
+    assert not ticket.settled and (ledger.late_replies, ledger.answered) == (1, 1)
+    assert ledger.close("it ended", LastTrace(exit=REPORT), is_trusted=True, has_head_begun=True) == []
     outcome = await ticket.future
     assert isinstance(outcome, Loss)
-    assert (outcome.category, outcome.reason, outcome.stack) == ("timeout", DEADLINE_PASSED, "the stack")
-    assert (outcome.report.executing_seconds, outcome.report.delivery) == (1.5, "maybe_executed")
-    assert (ledger.late_replies, ledger.answered) == (1, 1)
+    assert (outcome.category, outcome.reason, outcome.exit) == ("timeout", DEADLINE_PASSED, REPORT)
+    assert (outcome.at_work, outcome.report.executing_seconds, outcome.report.delivery) == (AtWork(1, "score"), 1.5, "maybe_executed")
 
 
 # -- the death of the worker
@@ -158,12 +159,12 @@ async def test_a_death_settles_the_head_with_all_that_is_known(
 ) -> None:
     ledger = Ledger()
     ticket = entered(ledger, make_command())
-    ticket.expired = expired
+    ticket.at_deadline = LastTrace() if expired else None
     assert ledger.close("it ended", TRACE, is_trusted=True, has_head_begun=True) == []
     outcome = await ticket.future
     assert isinstance(outcome, Loss)
     assert (outcome.category, outcome.reason, outcome.report.delivery) == (category, reason, "maybe_executed")
-    assert (outcome.exit, outcome.at_work, outcome.stack) == (REPORT, AtWork(1, "score"), "the stack")
+    assert (outcome.exit, outcome.at_work) == (REPORT, AtWork(1, "score"))
     assert outcome.report.executing_seconds == 0.5
     assert (len(ledger), ledger.head) == (0, None)
 

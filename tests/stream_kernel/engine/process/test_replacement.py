@@ -103,6 +103,36 @@ async def test_workers_of_a_group_are_recycled_one_at_a_time() -> None:
 
 
 @on_virtual_clock
+async def test_the_next_one_is_recycled_when_the_one_before_has_gone_so_that_there_is_one_process_more_and_not_many() -> None:
+    stage = Stage(max_requests_per_worker=1, workers=2, depth=2)
+    await stage.start()
+    tickets = [stage.submit() for _ in range(4)]
+    first, second = stage.children
+    await second.told("execute_boundary c4")
+    first.answer()
+    await moments()
+    assert (stage.states, first.log.count("stop")) == (["ready"] * 2, 0), "it has one more to answer, and its place is taken"
+    second.answer()
+    await moments()
+    assert len(stage.children) == 3
+    first.answer()
+    second.answer()
+    await moments()
+    tickets.append(stage.submit())
+    tickets.append(stage.submit())
+    await moments()
+    second.answer()
+    await moments()
+    assert len(stage.children) == 4 and not first.is_alive
+    for child in stage.children[2:]:
+        while child.unanswered:
+            child.answer()
+            await moments()
+    assert {outcome(ticket) for ticket in tickets} == {"answered executed"}
+    await stage.end()
+
+
+@on_virtual_clock
 async def test_a_worker_that_has_grown_too_much_is_replaced() -> None:
     stage = Stage(max_rss_mb=50, answers=True)
     await stage.start()

@@ -45,6 +45,7 @@ spans = st.sampled_from([0.003, 0.015, 0.02, 0.03, 0.1, 0.5, 2.0, 8.0, 31.0])
 offsets = st.sampled_from([-0.001, 0.0, 0.0, 0.003, 0.006, 0.02, 0.033, 0.2, 0.25])
 replies = st.sampled_from(["echo", "echo", "echo", "forward", "part", "fail", "break", "refuse", "torn", "astray"])
 ends = st.sampled_from(["0", "1", "SIGKILL", "SIGSEGV", "held"])
+deafness = st.frozensets(st.sampled_from(["ping", "stop", "end of stdin", "stacks", "terminate", "kill"]), max_size=6)
 offences = st.sampled_from(["garbage", "unknown", "again", "mute", "deaf"])
 
 
@@ -120,7 +121,7 @@ class SupervisionMachine(RuleBasedStateMachine):
 
     # -- boots
 
-    @rule(ignores=st.frozensets(st.sampled_from(["ping", "stop", "end of stdin", "terminate", "kill"]), max_size=5), boots=st.booleans())
+    @rule(ignores=deafness, boots=st.booleans())
     def change_the_next_workers(self, ignores: frozenset[str], boots: bool) -> None:
         self.world.set_traits(ignores=ignores, boots=boots)
 

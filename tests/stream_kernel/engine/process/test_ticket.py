@@ -56,11 +56,11 @@ async def test_a_loss_before_a_worker_took_it_ran_nowhere(make_command: MakeComm
 
 async def test_a_loss_after_a_worker_took_it_may_have_run_and_tells_what_is_known(make_command: MakeCommand) -> None:
     ticket = given(Ticket(make_command(), asyncio.get_running_loop()), generation=2)
-    ticket.lose("transport", "it died", LastTrace(REPORT, AtWork(3, "score"), "the stack", 0.5))
+    ticket.lose("transport", "it died", LastTrace(REPORT, AtWork(3, "score"), 0.5))
     outcome = await ticket.future
     assert isinstance(outcome, Loss)
     assert (outcome.report.delivery, outcome.report.generation, outcome.report.executing_seconds) == ("maybe_executed", 2, 0.5)
-    assert (outcome.exit, outcome.at_work, outcome.stack) == (REPORT, AtWork(3, "score"), "the stack")
+    assert (outcome.exit, outcome.at_work) == (REPORT, AtWork(3, "score"))
 
 
 async def test_what_was_behind_the_head_of_a_dead_worker_is_as_if_no_worker_had_had_it(make_command: MakeCommand) -> None:
