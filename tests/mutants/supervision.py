@@ -171,8 +171,16 @@ REPLACEMENT = (
         "replacement-after-replacement",
         "after a replacement that did not come up there is a pause",
         "engine/process/replacement.py",
-        "        return bool(self._coming) or asyncio.get_running_loop().time() < self._pause_until\n",
-        "        return bool(self._coming)\n",
+        "        return bool(self._coming or self._retiring) or asyncio.get_running_loop().time() < self._pause_until\n",
+        "        return bool(self._coming or self._retiring)\n",
+        (_REPLACEMENT,),
+    ),
+    Mutant(
+        "recycling-does-not-wait-for-the-last-one",
+        "a group that recycles its workers has one process more than workers, and not many",
+        "engine/process/replacement.py",
+        "bool(self._coming or self._retiring) or",
+        "bool(self._coming) or",
         (_REPLACEMENT,),
     ),
     Mutant(

@@ -342,7 +342,7 @@ def test_a_deadline_that_passes_in_a_node_stops_the_run(cli: Cli, node: str, cod
     assert done.err.startswith(f"stream-kernel: {first_line}")
     assert f"\n  did it run: executed\n  at work: line 8 in node '{node}'\n  command        " in done.err
     assert re.search(r"\n    time         queued \d.*, executing \d+\.\d{3} s\n", done.err)
-    assert re.search(r"\n  stack at the deadline\n(    .*\n)*      File \".*run_nodes.py\", line \d+ in _obey\n", done.err)
+    assert re.search(r"\n    its stack\n(      .*\n)*        File \".*run_nodes.py\", line \d+ in _obey\n", done.err)
     assert done.err.endswith(f"  complete: lines 1 to 5 (5 outputs in {cli.output})\n")
     assert cli.outputs() == seen(1, 5)
 
