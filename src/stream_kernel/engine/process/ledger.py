@@ -18,6 +18,7 @@ from stream_kernel.routing.items import Emission, ItemFailure
 __all__ = ["DEADLINE_PASSED", "Ledger"]
 
 DEADLINE_PASSED = "a command passed its deadline"
+_PASSED_BEHIND = "the deadline passed at a worker that was at another command"
 _SKIP_GRACE = 0.25
 """How long a worker may take to skip a command whose deadline passed behind another, in seconds."""
 
@@ -63,9 +64,9 @@ class Ledger:
         return ticket.command.correlation_id in self._owed
 
     def expire(self, ticket: Ticket, trace: LastTrace | None = None) -> None:
-        """The deadline has passed: whatever comes from now on is late."""
+        """The deadline has passed: whatever comes from now on is late. Without a `trace` it was not at work, but behind another."""
         if self._pending.pop(ticket.command.correlation_id, None) is not None:
-            ticket.lose("timeout", DEADLINE_PASSED, trace)
+            ticket.lose("timeout", _PASSED_BEHIND if trace is None else DEADLINE_PASSED, trace)
 
     def receive(self, reply: ExecuteBoundaryResult | ExecuteBoundaryError) -> bool:
         """Take a reply or a part of one; True when it was the last. Raises `ProtocolViolation` for one that cannot be."""

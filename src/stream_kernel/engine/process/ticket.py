@@ -155,9 +155,7 @@ class Ticket:
         now = self._loop.time()
         worker_id, pid, generation = self._worker or (None, None, None)
         queued = (now if self._begun is None else self._begun) - self._entered
-        wire = None
-        if executing_seconds is not None and self._begun is not None:
-            wire = max(0.0, now - self._begun - executing_seconds)
+        wire = None if self._begun is None else max(0.0, now - self._begun - (executing_seconds or 0.0))
         return CommandReport(
             correlation_id=self.command.correlation_id,
             group=self.command.group,
