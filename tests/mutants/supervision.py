@@ -160,6 +160,22 @@ REPLACEMENT = (
         ("engine/process/test_wear.py",),
     ),
     Mutant(
+        "kills-since-the-spawn",
+        "a kill for want of memory after which a worker was seen alive does not explain its end",
+        "engine/process/memory.py",
+        "            self._before = kills\n",
+        "            pass\n",
+        ("engine/process/test_memory.py::test_a_kill_after_which_a_worker_was_seen_alive_does_not_explain_its_end",),
+    ),
+    Mutant(
+        "newest-kill-first",
+        "a kill for want of memory that only one of two workers can have been is left to it",
+        "engine/process/memory.py",
+        "        for number in range(before + 1, now + 1):\n",
+        "        for number in range(now, before, -1):\n",
+        ("engine/process/test_memory.py::test_a_kill_that_only_one_of_two_can_have_been_is_left_to_it",),
+    ),
+    Mutant(
         "recycled-at-once",
         "workers that started together are not replaced together",
         "engine/process/wear.py",

@@ -259,6 +259,7 @@ class Incarnation:
             self._owner.introduced(message)
         elif isinstance(message, Pong) and self._idle_watch is not None:
             self._idle_watch.pong(message.token)
+            self.process.resident_bytes()  # it is seen alive, after whatever was killed for want of memory up to now
 
     def _ping(self, token: int) -> None:
         self.send(Ping(token=token))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections import deque
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -16,31 +17,60 @@ import msgspec
 from stream_kernel.engine.process.worker_process import ExitStatus
 from stream_kernel.reports import OutOfMemory
 
-__all__ = ["MemoryWatch"]
+__all__ = ["KillCount", "Kills", "MemoryWatch"]
 
 _RUSAGE_UNIT = 1 if sys.platform == "darwin" else 1024
 """Bytes to one of `ru_maxrss`."""
+_REMEMBERED = 1000
+"""How many kills that have been put down to a worker are remembered."""
+_SIGKILL_PENDING = 1 << 8
 
 
-class _Kills(msgspec.Struct, frozen=True):
+class Kills(msgspec.Struct, frozen=True):
     """How many processes were killed for want of memory; None where that cannot be read."""
 
     cgroup: int | None
     system: int | None
 
 
-class MemoryWatch:
-    """The memory of one worker process. Made before the process is spawned, for the kills that are counted from then on."""
-
-    # Kills that were put down to a worker. Those of its siblings must not be told the same of their own ends, be they years later.
-    _explained: ClassVar[int] = 0
-    # The largest child of this program whose end has been seen, as `ru_maxrss`: what the system says of them all is no news of the next.
-    _largest_seen: ClassVar[int] = 0
+class KillCount:
+    """The kills that the kernel counts, and which of them have been put down to a worker."""
 
     def __init__(self, root: str = "/") -> None:
         """`root` is where /proc and /sys are found."""
-        self._root = root.rstrip("/")
-        self._before = self._unexplained_kills()
+        self.root = root.rstrip("/")
+        self._explained: deque[int] = deque(maxlen=_REMEMBERED)
+
+    def read(self) -> Kills:
+        """How many there have been up to now."""
+        return _kills(self.root)
+
+    def explain(self, before: int, now: int) -> bool:
+        """Put one of the kills from `before` to `now` down to a worker; False when all of them are others' already.
+
+        It is the oldest one that is left. Whose end is still to be judged may have the newer ones as well, but not every older one.
+        """
+        for number in range(before + 1, now + 1):
+            if number not in self._explained:
+                self._explained.append(number)
+                return True
+        return False
+
+
+_OURS = KillCount()
+
+
+class MemoryWatch:
+    """The memory of one worker process. Made before the process is spawned, for the kills that are counted from then on."""
+
+    # The largest child of this program whose end has been seen, as `ru_maxrss`: what the system says of them all is no news of the next.
+    _largest_seen: ClassVar[int] = 0
+
+    def __init__(self, kills: KillCount = _OURS) -> None:
+        self._kills = kills
+        self._root = kills.root
+        self._before = kills.read()
+        """The kills of which it was none: it was seen alive after them."""
         self._pid = 0
         self._inherited = 0
         self._verdict: OutOfMemory | None = None
@@ -58,12 +88,17 @@ class MemoryWatch:
 
     def sample(self) -> int | None:
         """How many bytes the process holds now; its peak up to now is kept. None when it is over, or cannot be seen."""
+        kills = self._kills.read()  # before the look, which then shows that it was none of them
         status = _read(f"{self._root}/proc/{self._pid}/status")
         peak = _number(status, b"VmHWM:")
         if peak is not None:
             self._raise_peak(peak * 1024)
         resident = _number(status, b"VmRSS:")
-        return None if resident is None else resident * 1024
+        if resident is None:
+            return None
+        if not _is_being_killed(status):
+            self._before = kills
+        return resident * 1024
 
     def note_end(self) -> None:
         """The process has just been reaped: if no child before it was as large, the system now tells its peak.
@@ -83,18 +118,12 @@ class MemoryWatch:
         return self._verdict
 
     def _judge(self, without_counters: OutOfMemory) -> OutOfMemory:
-        now, before = self._unexplained_kills(), self._before
-        if _rose(before.cgroup, now.cgroup):
-            MemoryWatch._explained += 1
+        now, before = self._kills.read(), self._before
+        if before.cgroup is not None and now.cgroup is not None and self._kills.explain(before.cgroup, now.cgroup):
             return "yes"
         if now.cgroup is None and now.system is None:
             return without_counters
-        return "likely" if _rose(before.system, now.system) else "no"
-
-    def _unexplained_kills(self) -> _Kills:
-        kills = _kills(self._root)
-        explained = MemoryWatch._explained
-        return _Kills(*(None if count is None else count - explained for count in (kills.cgroup, kills.system)))
+        return "likely" if _rise(before.system, now.system) > _rise(before.cgroup, now.cgroup) else "no"
 
     def _raise_peak(self, peak: int) -> None:
         self.peak_bytes = max(peak, self.peak_bytes or 0)
@@ -107,14 +136,19 @@ def _see_largest() -> tuple[int, int]:
     return before, MemoryWatch._largest_seen
 
 
-def _rose(before: int | None, now: int | None) -> bool:
-    return before is not None and now is not None and now > before
+def _rise(before: int | None, now: int | None) -> int:
+    return 0 if before is None or now is None else now - before
 
 
-def _kills(root: str) -> _Kills:
+def _is_being_killed(status: bytes) -> bool:
+    """Whether a process that is still there has been sent a SIGKILL: its kill is counted before it can be seen to be gone."""
+    return any((_number(status, key, 16) or 0) & _SIGKILL_PENDING for key in (b"SigPnd:", b"ShdPnd:"))
+
+
+def _kills(root: str) -> Kills:
     counts = (_number(_read(path), b"oom_kill ") for path in _counter_files(root))
     cgroup = next((count for count in counts if count is not None), None)
-    return _Kills(cgroup, _number(_read(f"{root}/proc/vmstat"), b"oom_kill "))
+    return Kills(cgroup, _number(_read(f"{root}/proc/vmstat"), b"oom_kill "))
 
 
 def _counter_files(root: str) -> Iterator[str]:
@@ -133,11 +167,11 @@ def _counter_files(root: str) -> Iterator[str]:
             yield f"{home}/{name}"  # in a container without a namespace for cgroups, ours is mounted where the root should be
 
 
-def _number(text: bytes, key: bytes) -> int | None:
+def _number(text: bytes, key: bytes, base: int = 10) -> int | None:
     """The number behind the key that starts a line."""
     for line in text.splitlines():
         if line.startswith(key):
-            return int(line[len(key) :].split()[0])
+            return int(line[len(key) :].split()[0], base)
     return None
 
 

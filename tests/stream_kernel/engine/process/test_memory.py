@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_kernel.engine.process.memory import MemoryWatch
+from stream_kernel.engine.process.memory import KillCount, Kills, MemoryWatch
 from stream_kernel.engine.process.worker_process import ExitStatus
 
 KILLED = ExitStatus(signal="SIGKILL")
@@ -25,6 +25,7 @@ class Machine:
     def __init__(self, root: Path) -> None:
         """An empty one: nothing can be read."""
         self.root = root
+        self.kills = KillCount(str(root))
 
     def write(self, path: str, text: str) -> None:
         target = self.root / path
@@ -35,7 +36,19 @@ class Machine:
         self.write("proc/vmstat", f"nr_free_pages 1\noom_kill {kills}\ndrop_slab 0\n")
 
     def watch(self) -> MemoryWatch:
-        return MemoryWatch(str(self.root))
+        """Of a worker that has not been seen yet."""
+        return MemoryWatch(self.kills)
+
+    def living(self, pid: int, pending: int = 0) -> MemoryWatch:
+        """Of a worker that can be seen, with these signals pending."""
+        self.write(f"proc/{pid}/status", f"VmHWM:\t3000 kB\nVmRSS:\t1000 kB\nSigPnd:\t{pending:016x}\nShdPnd:\t{0:016x}\n")
+        watch = self.watch()
+        watch.begin(pid)
+        return watch
+
+    def end(self, pid: int) -> None:
+        """It is there until it is reaped, and holds nothing."""
+        self.write(f"proc/{pid}/status", "State:\tZ (zombie)\n")
 
 
 @pytest.fixture
@@ -94,6 +107,87 @@ def test_one_kill_explains_one_end(machine: Machine, count: Callable[[int, int],
     later = machine.watch()
     count(3, 3)
     assert later.out_of_memory(KILLED) == "yes"
+
+
+def test_of_two_that_are_killed_together_and_replaced_one_after_the_other_nobody_takes_the_kill_of_a_replacement(
+    machine: Machine, count: Callable[[int, int], None]
+) -> None:
+    count(0, 0)
+    first, second = machine.watch(), machine.watch()
+    count(2, 2)
+    assert first.out_of_memory(KILLED) == "yes"
+    replacement = machine.watch()
+    assert second.out_of_memory(KILLED) == "yes"
+    other = machine.watch()
+    count(3, 3)
+    assert replacement.out_of_memory(KILLED) == "yes"
+    assert other.out_of_memory(KILLED) == "no"
+
+
+def test_a_kill_that_only_one_of_two_can_have_been_is_left_to_it(machine: Machine, count: Callable[[int, int], None]) -> None:
+    count(0, 0)
+    older = machine.watch()
+    count(1, 1)
+    younger = machine.watch()
+    count(2, 2)
+    assert [watch.out_of_memory(KILLED) for watch in (older, younger)] == ["yes", "yes"]
+
+
+def test_a_kill_after_which_a_worker_was_seen_alive_does_not_explain_its_end(machine: Machine, count: Callable[[int, int], None]) -> None:
+    count(0, 0)
+    watch = machine.living(77)
+    count(1, 2)
+    assert watch.sample() is not None
+    machine.end(77)
+    assert watch.out_of_memory(KILLED) == "no"
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_worker_is_not_seen_alive_once_its_kill_is_under_way(
+    machine: Machine, count: Callable[[int, int], None], *, is_gone: bool
+) -> None:
+    count(0, 0)
+    watch = machine.living(77, pending=1 << 8)
+    count(1, 1)
+    if is_gone:
+        machine.end(77)
+    watch.sample()
+    assert watch.out_of_memory(KILLED) == "yes"
+
+
+class KillsWhenAsked(KillCount):
+    """The kernel kills a worker in the moment in which the count is asked for."""
+
+    def __init__(self, root: Path, kill: Callable[[], None]) -> None:
+        super().__init__(str(root))
+        self.kill = kill
+
+    def read(self) -> Kills:
+        self.kill()
+        return super().read()
+
+
+def test_a_kill_in_the_moment_of_a_look_is_not_taken_for_anothers(machine: Machine, count: Callable[[int, int], None]) -> None:
+    def kill() -> None:
+        if is_looking:
+            count(1, 1)
+            machine.end(77)
+
+    is_looking = False
+    machine.kills = KillsWhenAsked(machine.root, kill)
+    count(0, 0)
+    watch = machine.living(77)
+    is_looking = True
+    assert watch.sample() is None
+    assert watch.out_of_memory(KILLED) == "yes"
+
+
+def test_other_signals_that_wait_for_a_worker_do_not_end_it(machine: Machine, count: Callable[[int, int], None]) -> None:
+    count(0, 0)
+    watch = machine.living(77, pending=1 << 14)
+    count(1, 1)
+    watch.sample()
+    assert watch.out_of_memory(KILLED) == "no"
 
 
 def test_what_cannot_be_read_rules_nothing_out(machine: Machine) -> None:

@@ -435,6 +435,17 @@ async def test_a_death_is_told_once_with_its_cause() -> None:
 
 
 @on_virtual_clock
+async def test_an_idle_worker_is_looked_at_whenever_it_gives_a_sign_of_life() -> None:
+    place = Place(ping_interval_seconds=10, ping_timeout_seconds=5)
+    await place.ready_slot()
+    place.child.rss_bytes = 12 << 20
+    await asyncio.sleep(10.1)
+    place.child.rss_bytes = 1 << 20
+    place.child.die(signal="SIGKILL")
+    assert report(await place.over()).peak_rss_bytes == 12 << 20
+
+
+@on_virtual_clock
 async def test_a_death_by_our_hand_is_another_thing() -> None:
     place = Place()
     slot = await place.ready_slot()
