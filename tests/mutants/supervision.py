@@ -176,6 +176,14 @@ REPLACEMENT = (
         ("engine/process/test_memory.py::test_a_kill_that_only_one_of_two_can_have_been_is_left_to_it",),
     ),
     Mutant(
+        "burial-for-want-of-memory",
+        "the kill that buries a worker is not put down to its memory",
+        "engine/process/incarnation.py",
+        'is_own_doing = killed_for is not None or reason != "it ended"\n',
+        "is_own_doing = killed_for is not None\n",
+        ("engine/process/test_slot.py::test_the_kill_that_buries_a_worker_is_not_put_down_to_its_memory",),
+    ),
+    Mutant(
         "recycled-at-once",
         "workers that started together are not replaced together",
         "engine/process/wear.py",

@@ -286,10 +286,11 @@ class Incarnation:
             if self._expiry is not None:
                 self._expiry.close()
             self.process.close()
+        is_own_doing = killed_for is not None or reason != "it ended"
         if reason == "it ended" or killed_for is not None:
             reason = killed_for or str(status)
         trace = self._trace()
-        report = self._report(status, reason, trace.at_work, is_own_doing=killed_for is not None)
+        report = self._report(status, reason, trace.at_work, is_own_doing=is_own_doing)
         head = self.ledger.head
         progress = self.process.progress()
         # When we have killed it for a command that was answered in that very moment, the next one may not have begun.

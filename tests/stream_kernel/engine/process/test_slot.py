@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
@@ -456,6 +457,17 @@ async def test_a_death_by_our_hand_is_another_thing() -> None:
     assert (end.kind, end.reason, report(end).signal) == ("inflicted", "a command passed its deadline", "SIGKILL")
     assert report(end).out_of_memory == "no", "we know who killed it"
     assert place.child.log.count("kill") == 2, "the order, and what is done before every burial"
+
+
+@pytest.mark.parametrize("break_off", [FakeChild.close_stdout, FakeChild.hang_up, FakeChild.send_garbage])
+@on_virtual_clock
+async def test_the_kill_that_buries_a_worker_is_not_put_down_to_its_memory(break_off: Callable[[FakeChild], None]) -> None:
+    place = Place(ChildTraits(ignores=STUBBORN))
+    await place.ready_slot()
+    place.child.memory_kill = "likely"
+    break_off(place.child)
+    end = await place.over()
+    assert (report(end).signal, report(end).out_of_memory) == ("SIGKILL", "no")
 
 
 @pytest.mark.fault("FAULT-22")
