@@ -64,6 +64,8 @@ class FakeProcess:
         """What it writes when it is asked for its stacks."""
         self.rss_bytes: int | None = None
         """What it holds now."""
+        self.knows_peak = False
+        """Its end tells the most that it held, beyond what was seen."""
         self.memory_kill: OutOfMemory = "no"
         """What is found out about its end."""
         self._most_seen = 0
@@ -219,6 +221,9 @@ class FakeProcess:
 
     def peak_rss_bytes(self) -> int | None:
         return max(self._most_seen, self.rss_bytes or 0) or None
+
+    def is_peak_exact(self) -> bool:
+        return self.knows_peak and not self.is_alive
 
     def out_of_memory(self, status: ExitStatus) -> OutOfMemory:
         return self.memory_kill

@@ -2,22 +2,30 @@
 
 Linux tells the first two under /proc, and counts the processes that it killed for want of memory, in each cgroup and in the whole
 system. Elsewhere only the peak is known, after the end.
+
+What was held between the last look and the end is seen by nobody. The system tells it of the largest of all children only: so the peak of
+a worker is known exactly when it was larger than each child before, than this program, and no other worker has ended meanwhile.
 """
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import sys
+import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import msgspec
 
+from stream_kernel.engine.process.orphans import is_there
 from stream_kernel.engine.process.worker_process import ExitStatus
 from stream_kernel.reports import OutOfMemory
 
-__all__ = ["KillCount", "Kills", "MemoryWatch"]
+__all__ = ["KillCount", "Kills", "MemoryPulse", "MemoryWatch"]
+
+_PULSE_SECONDS = 1.0
 
 _RUSAGE_UNIT = 1 if sys.platform == "darwin" else 1024
 """Bytes to one of `ru_maxrss`."""
@@ -65,37 +73,43 @@ class MemoryWatch:
 
     # The largest child of this program whose end has been seen, as `ru_maxrss`: what the system says of them all is no news of the next.
     _largest_seen: ClassVar[int] = 0
+    # Those whose process has been spawned, and has not been seen to be reaped.
+    _begun: ClassVar[set[weakref.ref[MemoryWatch]]] = set()
 
     def __init__(self, kills: KillCount = _OURS) -> None:
         self._kills = kills
         self._root = kills.root
         self._before = kills.read()
         """The kills of which it was none: it was seen alive after them."""
-        self._pid = 0
+        self.pid = 0
         self._inherited = 0
         self._verdict: OutOfMemory | None = None
         self.peak_bytes: int | None = None
         """The most that it held, as far as it was seen."""
+        self.is_peak_exact = False
+        """Whether it never held more than that."""
 
     def begin(self, pid: int) -> None:
         """The process has just been spawned."""
-        self._pid = pid
+        self.pid = pid
         # `ru_maxrss` of a spawned process starts at the peak of its parent's memory: what it tells is its own only when it is higher. That
         # of this process may itself be inherited, and much higher than what it ever held.
         own_peak = _number(_read(f"{self._root}/proc/self/status"), b"VmHWM:")
         self._inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if own_peak is None else own_peak
         _see_largest()
+        MemoryWatch._begun.add(weakref.ref(self, MemoryWatch._begun.discard))
 
     def sample(self) -> int | None:
         """How many bytes the process holds now; its peak up to now is kept. None when it is over, or cannot be seen."""
         kills = self._kills.read()  # before the look, which then shows that it was none of them
-        status = _read(f"{self._root}/proc/{self._pid}/status")
+        status = _read(f"{self._root}/proc/{self.pid}/status")
         peak = _number(status, b"VmHWM:")
         if peak is not None:
             self._raise_peak(peak * 1024)
         resident = _number(status, b"VmRSS:")
         if resident is None:
             return None
+        _see_largest()  # what was larger up to now was another child
         if not _is_being_killed(status):
             self._before = kills
         return resident * 1024
@@ -103,11 +117,13 @@ class MemoryWatch:
     def note_end(self) -> None:
         """The process has just been reaped: if no child before it was as large, the system now tells its peak.
 
-        When another child has ended in the same moment, it may be that one's.
+        A child that is no worker, was larger than all and has ended since a worker was looked at last, is taken for it.
         """
         before, largest = _see_largest()
-        if largest > max(self._inherited, before):
+        MemoryWatch._begun.discard(weakref.ref(self))
+        if largest > max(self._inherited, before) and not _has_any_ended(MemoryWatch._begun):
             self._raise_peak(largest * _RUSAGE_UNIT)
+            self.is_peak_exact = True
 
     def out_of_memory(self, status: ExitStatus) -> OutOfMemory:
         """Whether an end that we did not bring about was for want of memory; the same at each asking."""
@@ -127,6 +143,37 @@ class MemoryWatch:
 
     def _raise_peak(self, peak: int) -> None:
         self.peak_bytes = max(peak, self.peak_bytes or 0)
+
+
+class MemoryPulse:
+    """Looks at a worker once a second while it is at work, and once more after that. An idle one has no timer."""
+
+    def __init__(self, look: Callable[[], object], is_at_work: Callable[[], bool]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._look = look
+        self._is_at_work = is_at_work
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """It has been given work."""
+        if self._timer is None:
+            self._timer = self._loop.call_later(_PULSE_SECONDS, self._beat)
+
+    def close(self) -> None:
+        """No more looks."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _beat(self) -> None:
+        self._timer = None
+        self._look()
+        if self._is_at_work():
+            self.begin()
+
+
+def _has_any_ended(watches: set[weakref.ref[MemoryWatch]]) -> bool:
+    """Whether the process of one of them has been reaped."""
+    return any(watch is not None and not is_there(watch.pid) for watch in [ref() for ref in list(watches)])
 
 
 def _see_largest() -> tuple[int, int]:

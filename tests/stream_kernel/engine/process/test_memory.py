@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import subprocess
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from stream_kernel.engine.process.memory import KillCount, Kills, MemoryWatch
+from stream_kernel.engine.process.memory import KillCount, Kills, MemoryPulse, MemoryWatch
 from stream_kernel.engine.process.worker_process import ExitStatus
+from virtual_clock import on_virtual_clock
 
 KILLED = ExitStatus(signal="SIGKILL")
 V1 = "9:name=systemd:/\n4:cpu,memory:/service/a:b\n0::/\n"
@@ -229,6 +231,55 @@ def test_what_it_holds_and_its_peak_are_what_the_kernel_says(machine: Machine) -
     machine.write("proc/77/status", "Name:\tx\nState:\tZ (zombie)\n")
     assert watch.sample() is None
     assert watch.peak_bytes == 3_072_000
+
+
+@on_virtual_clock
+async def test_a_worker_is_looked_at_once_a_second_while_it_is_at_work_and_once_more() -> None:
+    begun = asyncio.get_running_loop().time()
+    looks: list[float] = []
+    outstanding = [1]
+    pulse = MemoryPulse(lambda: looks.append(asyncio.get_running_loop().time() - begun), is_at_work=lambda: bool(outstanding))
+    await asyncio.sleep(10)
+    assert looks == [], "it has been given nothing yet"
+    for _ in range(25):
+        pulse.begin()
+        await asyncio.sleep(0.1)
+    outstanding.clear()
+    await asyncio.sleep(10)
+    assert looks == pytest.approx([11.0, 12.0, 13.0])
+
+
+@on_virtual_clock
+async def test_a_worker_that_is_gone_is_not_looked_at() -> None:
+    looks: list[int] = []
+    pulse = MemoryPulse(lambda: looks.append(1), is_at_work=lambda: True)
+    pulse.close()
+    pulse.begin()
+    pulse.close()
+    await asyncio.sleep(10)
+    assert looks == []
+
+
+LARGE_PARENT = """
+import asyncio, os
+from stream_kernel.engine.process.child import Child
+
+held = b"1" * (128 << 20)
+del held
+
+async def main():
+    child = await Child.spawn(lambda *_: ["true"], os.environ, group="g", worker_id="g#0")
+    await child.reap(60)
+    child.close()
+    print(child.peak_rss_bytes(), child.is_peak_exact())
+
+asyncio.run(main())
+"""
+
+
+def test_the_first_child_of_a_large_parent_is_not_taken_to_be_as_large() -> None:
+    done = subprocess.run([sys.executable, "-c", LARGE_PARENT], capture_output=True, text=True, timeout=100, check=False)
+    assert done.stdout == "None False\n", done.stdout + done.stderr
 
 
 HOG = "open('/proc/self/oom_score_adj', 'w').write('1000')\nheld = []\nwhile True: held.append(b'1' * (1 << 20))"

@@ -446,6 +446,31 @@ async def test_an_idle_worker_is_looked_at_whenever_it_gives_a_sign_of_life() ->
     assert report(await place.over()).peak_rss_bytes == 12 << 20
 
 
+@pytest.mark.parametrize(("seconds", "peak"), [(0.9, 1 << 20), (1.1, 12 << 20)])
+@on_virtual_clock
+async def test_what_a_worker_held_while_it_was_at_work_is_told_though_nobody_saw_its_end(
+    make_command: Any, seconds: float, peak: int
+) -> None:
+    place = Place()
+    await place.ready_slot()
+    place.give(make_command(deadline=now() + 60))
+    place.child.rss_bytes = 12 << 20
+    await asyncio.sleep(seconds)
+    place.child.rss_bytes = 1 << 20
+    place.child.die(signal="SIGKILL")
+    end = report(await place.over())
+    assert (end.peak_rss_bytes, end.is_peak_exact) == (peak, False)
+
+
+@on_virtual_clock
+async def test_a_peak_that_the_end_of_a_worker_tells_is_exact() -> None:
+    place = Place()
+    await place.ready_slot()
+    place.child.rss_bytes, place.child.knows_peak = 12 << 20, True
+    place.child.die(signal="SIGKILL")
+    assert report(await place.over()).is_peak_exact
+
+
 @on_virtual_clock
 async def test_a_death_by_our_hand_is_another_thing() -> None:
     place = Place()
