@@ -254,6 +254,7 @@ class Incarnation:
     def _on_message(self, message: FromWorker | FromParent) -> None:
         if isinstance(message, (ExecuteBoundaryResult, ExecuteBoundaryError)):
             if self.ledger.receive(message):
+                self._pulse.answered()
                 self._owner.answered()
         elif isinstance(message, (Hello, Ready, BootstrapError)):
             if isinstance(message, Ready):

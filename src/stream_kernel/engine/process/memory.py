@@ -15,6 +15,7 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import ClassVar
 
 import msgspec
@@ -146,18 +147,27 @@ class MemoryWatch:
 
 
 class MemoryPulse:
-    """Looks at a worker once a second while it is at work, and once more after that. An idle one has no timer."""
+    """Looks at a worker once a second while it is at work, and once more after that. An idle one has no timer.
+
+    The first answer after more than a second without a look is one more occasion: what was killed during that command was another process.
+    """
 
     def __init__(self, look: Callable[[], object], is_at_work: Callable[[], bool]) -> None:
         self._loop = asyncio.get_running_loop()
         self._look = look
         self._is_at_work = is_at_work
         self._timer: asyncio.TimerHandle | None = None
+        self._looked = -inf
 
     def begin(self) -> None:
         """It has been given work."""
         if self._timer is None:
             self._timer = self._loop.call_later(_PULSE_SECONDS, self._beat)
+
+    def answered(self) -> None:
+        """It has done some of its work."""
+        if self._loop.time() - self._looked > _PULSE_SECONDS:
+            self._see()
 
     def close(self) -> None:
         """No more looks."""
@@ -166,9 +176,13 @@ class MemoryPulse:
 
     def _beat(self) -> None:
         self._timer = None
-        self._look()
+        self._see()
         if self._is_at_work():
             self.begin()
+
+    def _see(self) -> None:
+        self._looked = self._loop.time()
+        self._look()
 
 
 def _has_any_ended(watches: set[weakref.ref[MemoryWatch]]) -> bool:

@@ -250,6 +250,18 @@ async def test_a_worker_is_looked_at_once_a_second_while_it_is_at_work_and_once_
 
 
 @on_virtual_clock
+async def test_the_first_answer_after_a_pause_is_an_occasion_to_look() -> None:
+    looks: list[int] = []
+    pulse = MemoryPulse(lambda: looks.append(1), is_at_work=lambda: False)
+    counts: list[int] = []
+    for pause in (0.0, 0.5, 0.4, 0.2, 0.9, 1.1):
+        await asyncio.sleep(pause)
+        pulse.answered()
+        counts.append(len(looks))
+    assert counts == [1, 1, 1, 2, 2, 3]
+
+
+@on_virtual_clock
 async def test_a_worker_that_is_gone_is_not_looked_at() -> None:
     looks: list[int] = []
     pulse = MemoryPulse(lambda: looks.append(1), is_at_work=lambda: True)

@@ -463,6 +463,31 @@ async def test_what_a_worker_held_while_it_was_at_work_is_told_though_nobody_saw
 
 
 @on_virtual_clock
+async def test_what_a_worker_held_when_it_gave_its_first_answer_is_told(make_command: Any) -> None:
+    place = Place()
+    await place.ready_slot()
+    place.give(make_command(deadline=now() + 60))
+    await moments()
+    place.child.rss_bytes = 12 << 20
+    place.child.answer()
+    await moments()
+    place.child.rss_bytes = 1 << 20
+    place.child.die(signal="SIGKILL")
+    assert report(await place.over()).peak_rss_bytes == 12 << 20
+
+
+@on_virtual_clock
+async def test_a_worker_that_was_at_work_leaves_no_timer(make_command: Any) -> None:
+    place = Place()
+    await place.ready_slot()
+    place.give(make_command(deadline=now() + 60))
+    place.child.die(signal="SIGKILL")
+    await place.over()
+    timers = [handle for handle in getattr(asyncio.get_running_loop(), "_scheduled", []) if not handle.cancelled()]
+    assert timers == []
+
+
+@on_virtual_clock
 async def test_a_peak_that_the_end_of_a_worker_tells_is_exact() -> None:
     place = Place()
     await place.ready_slot()
