@@ -3,8 +3,9 @@
 Linux tells the first two under /proc, and counts the processes that it killed for want of memory, in each cgroup and in the whole
 system. Elsewhere only the peak is known, after the end.
 
-What was held between the last look and the end is seen by nobody. The system tells it of the largest of all children only: so the peak of
-a worker is known exactly when it was larger than each child before, than this program, and no other worker has ended meanwhile.
+What was held between the last look and the end is seen by nobody. The system tells it of the largest of all children and theirs only: so
+the peak of a worker is known exactly when it was larger than each child before, than this program, no other worker has ended meanwhile,
+and it has not waited for children of its own.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _RUSAGE_UNIT = 1 if sys.platform == "darwin" else 1024
 """Bytes to one of `ru_maxrss`."""
 _REMEMBERED = 1000
 """How many kills that have been put down to a worker are remembered."""
+_CHILDREN_FAULTS = 8
+"""Where `cminflt` is in /proc/PID/stat, behind the name."""
 _SIGKILL_PENDING = 1 << 8
 
 
@@ -89,6 +92,7 @@ class MemoryWatch:
         """The most that it held, as far as it was seen."""
         self.is_peak_exact = False
         """Whether it never held more than that."""
+        self._has_waited = False
 
     def begin(self, pid: int) -> None:
         """The process has just been spawned."""
@@ -111,6 +115,7 @@ class MemoryWatch:
         if resident is None:
             return None
         _see_largest()  # what was larger up to now was another child
+        self._has_waited = _has_waited(_read(f"{self._root}/proc/{self.pid}/stat"))
         if not _is_being_killed(status):
             self._before = kills
         return resident * 1024
@@ -118,11 +123,11 @@ class MemoryWatch:
     def note_end(self) -> None:
         """The process has just been reaped: if no child before it was as large, the system now tells its peak.
 
-        A child that is no worker, was larger than all and has ended since a worker was looked at last, is taken for it.
+        A child that is no worker, or one of its own, is taken for it when it was larger than all and has ended since the last look.
         """
         before, largest = _see_largest()
         MemoryWatch._begun.discard(weakref.ref(self))
-        if largest > max(self._inherited, before) and not _has_any_ended(MemoryWatch._begun):
+        if largest > max(self._inherited, before) and not self._has_waited and not _has_any_ended(MemoryWatch._begun):
             self._raise_peak(largest * _RUSAGE_UNIT)
             self.is_peak_exact = True
 
@@ -199,6 +204,12 @@ def _see_largest() -> tuple[int, int]:
 
 def _rise(before: int | None, now: int | None) -> int:
     return 0 if before is None or now is None else now - before
+
+
+def _has_waited(stat: bytes) -> bool:
+    """Whether a process has waited for a child, as the minor page faults of those tell: no process is without."""
+    fields = stat.rpartition(b")")[2].split()
+    return len(fields) > _CHILDREN_FAULTS and fields[_CHILDREN_FAULTS] != b"0"
 
 
 def _is_being_killed(status: bytes) -> bool:

@@ -558,6 +558,23 @@ async def test_the_peak_of_a_child_that_is_no_worker_is_not_taken_for_that_of_on
     assert not child.is_peak_exact()
 
 
+async def test_the_peak_of_what_it_has_started_is_not_taken_for_its_own() -> None:
+    large = ["-S", "-c", f"x = b'1' * ({larger_than_any_process_before()} << 20)"]
+    child = await spawned(
+        *python(f"import subprocess, sys; subprocess.run([sys.executable, *{large}]); print('held', flush=True); input()")
+    )
+    seen = Seen(child)
+    await within(seen.readable)
+    held = child.resident_bytes()
+    child.close_stdin()
+    await within(seen.over)
+    await child.reap(SECONDS)
+    child.close()
+    peak = child.peak_rss_bytes()
+    assert held is not None and peak is not None and held <= peak < 64 << 20
+    assert not child.is_peak_exact()
+
+
 async def test_a_worker_is_looked_at_before_it_is_asked_to_end_by_a_signal() -> None:
     sibling = await spawned(*python(f"x = b'1' * ({larger_than_any_process_before()} << 20)"))
     await ended(sibling)
