@@ -533,8 +533,9 @@ async def test_the_peak_of_a_sibling_is_not_taken_for_its_own() -> None:
 
 
 async def test_the_peak_of_a_sibling_that_ended_in_the_same_moment_is_not_taken_for_its_own() -> None:
-    child = await spawned("true")
+    child = await spawned("cat")
     sibling = await spawned(*python(f"x = b'1' * ({larger_than_any_process_before()} << 20)"))
+    child.close_stdin()
     for one in (child, sibling):
         await in_thread(until, lambda pid=one.pid: not is_there(pid))
     for one in (child, sibling):

@@ -280,7 +280,8 @@ held = b"1" * (128 << 20)
 del held
 
 async def main():
-    child = await Child.spawn(lambda *_: ["true"], os.environ, group="g", worker_id="g#0")
+    child = await Child.spawn(lambda *_: ["cat"], os.environ, group="g", worker_id="g#0")
+    child.close_stdin()
     await child.reap(60)
     child.close()
     print(child.peak_rss_bytes(), child.is_peak_exact())
