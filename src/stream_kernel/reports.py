@@ -57,9 +57,13 @@ class WorkerExitReport(msgspec.Struct, frozen=True, kw_only=True):
     signal: str | None = None
     """By name, for example `SIGKILL`."""
     out_of_memory: OutOfMemory = "no"
-    """`yes`: killed for the memory of its cgroup. `likely`: a SIGKILL that we did not send, and nothing rules it out."""
+    """`yes`: killed for the memory of its cgroup, as far as counters can tell. `likely`: a SIGKILL that we did not send, and nothing
+    rules it out.
+    """
     peak_rss_bytes: int | None = None
-    """The most memory that it held, as far as it was seen."""
+    """The most memory that it was seen to hold: it may have held more between the last look and its end, unless `is_peak_exact`."""
+    is_peak_exact: bool = False
+    """It never held more than `peak_rss_bytes`: the system told so after its end."""
     node: str | None = None
     """The node that was running."""
     input_index: int | None = None
@@ -152,7 +156,7 @@ def _exit_lines(report: WorkerExitReport) -> list[str]:
     lines = [f"  worker         {report.worker_id} generation {report.generation} pid {report.pid}: {report.reason}"]
     if report.signal is not None or report.exit_code is not None:
         lines.append(f"    ended by     {report.signal or f'exit code {report.exit_code}'}")
-    lines.append(f"    memory       out of memory: {report.out_of_memory}{_peak(report.peak_rss_bytes)}")
+    lines.append(f"    memory       out of memory: {report.out_of_memory}{_peak(report)}")
     if report.node is not None:
         at = "" if report.input_index is None else f", input {report.input_index} of its command"
         lines.append(f"    was running  node '{report.node}'{at}")
@@ -184,8 +188,10 @@ def _telling(stack: list[str]) -> list[str]:
 _OWN_PLACES = ("/stream_kernel/worker/", "/stream_kernel/nodes/runner.py", "<frozen runpy>", "Extension modules: ")
 
 
-def _peak(peak_rss_bytes: int | None) -> str:
-    return "" if peak_rss_bytes is None else f", peak {peak_rss_bytes / (1 << 20):.0f} MiB"
+def _peak(report: WorkerExitReport) -> str:
+    if report.peak_rss_bytes is None:
+        return ""
+    return f", peak {'' if report.is_peak_exact else 'at least '}{report.peak_rss_bytes / (1 << 20):.0f} MiB"
 
 
 _SHOWN_TRACES = 5

@@ -47,7 +47,7 @@ def test_a_crash_is_told_in_a_few_lines() -> None:
         "    time         queued 0.250 s, executing 1.500 s",
         "  worker         execution.cpu#1 generation 3 pid 4711: killed by SIGSEGV",
         "    ended by     SIGSEGV",
-        "    memory       out of memory: no, peak 300 MiB",
+        "    memory       out of memory: no, peak at least 300 MiB",
         "    was running  node 'score', input 2 of its command",
         "    in flight    t1, t2",
         "    served       17 commands in 61.2 s",
@@ -81,7 +81,7 @@ def test_a_timeout_is_told_with_where_the_time_went_and_the_stack() -> None:
         "    time         queued 0.250 s, on the wire 0.001 s, executing 4.749 s",
         "  worker         execution.cpu#1 generation 3 pid 4711: a command passed its deadline",
         "    ended by     SIGKILL",
-        "    memory       out of memory: no, peak 300 MiB",
+        "    memory       out of memory: no, peak at least 300 MiB",
         "    was running  node 'score', input 2 of its command",
         "    served       17 commands in 61.2 s",
         "    its stack",
@@ -138,7 +138,12 @@ def test_an_exit_code_is_told_as_such() -> None:
 @pytest.mark.parametrize("verdict", ["yes", "likely", "no"])
 def test_whether_memory_was_the_cause_is_told(verdict: str) -> None:
     end = msgspec.structs.replace(EXIT, out_of_memory=verdict)
-    assert f"    memory       out of memory: {verdict}, peak 300 MiB" in str(end).splitlines()
+    assert f"    memory       out of memory: {verdict}, peak at least 300 MiB" in str(end).splitlines()
+
+
+def test_a_peak_is_told_as_such_only_when_it_is_known_exactly() -> None:
+    end = msgspec.structs.replace(EXIT, is_peak_exact=True)
+    assert "    memory       out of memory: no, peak 300 MiB" in str(end).splitlines()
 
 
 def test_of_many_in_flight_the_first_are_named_and_the_rest_counted() -> None:

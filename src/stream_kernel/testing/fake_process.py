@@ -63,8 +63,12 @@ class FakeProcess:
         self.stack = ""
         """What it writes when it is asked to end with its stacks."""
         self.rss_bytes: int | None = None
+        """What it holds now."""
+        self.knows_peak = False
+        """Its end tells the most that it held, beyond what was seen."""
         self.memory_kill: OutOfMemory = "no"
         """What is found out about its end."""
+        self._most_seen = 0
         self._loop = asyncio.get_running_loop()
         self._stdin = FakePipe(traits.stdin_bytes)
         self._stdout = FakePipe()
@@ -227,10 +231,16 @@ class FakeProcess:
         return self.stack if "stacks" in self.log and "stacks" not in self.traits.ignores else ""
 
     def resident_bytes(self) -> int | None:
-        return self.rss_bytes if self.is_alive else None
+        if not self.is_alive:
+            return None
+        self._most_seen = max(self._most_seen, self.rss_bytes or 0)
+        return self.rss_bytes
 
     def peak_rss_bytes(self) -> int | None:
-        return self.rss_bytes
+        return max(self._most_seen, self.rss_bytes or 0) or None
+
+    def is_peak_exact(self) -> bool:
+        return self.knows_peak and not self.is_alive
 
     def out_of_memory(self, status: ExitStatus) -> OutOfMemory:
         return self.memory_kill

@@ -393,7 +393,7 @@ def test_a_lost_worker_says_what_was_at_work_where_the_time_went_and_how_it_ende
         "    time         queued 0.250 s, executing 1.500 s",
         "  worker         policy#0 generation 2 pid 4711: killed by SIGSEGV",
         "    ended by     SIGSEGV",
-        "    memory       out of memory: no, peak 64 MiB",
+        "    memory       out of memory: no, peak at least 64 MiB",
         "    was running  node 'decide', input 3 of its command",
         "    in flight    line-8, line-9",
         "    served       7 commands in 12.5 s",

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from stream_kernel.engine.process.black_box import BlackBox
 from stream_kernel.engine.process.forks import ApartFromForks, is_spawning
 from stream_kernel.engine.process.memory import MemoryWatch
-from stream_kernel.engine.process.orphans import end_orphans_soon
+from stream_kernel.engine.process.orphans import end_orphans_soon, is_there
 from stream_kernel.engine.process.stderr import StderrDrain
 from stream_kernel.engine.process.worker_process import ExitStatus
 from stream_kernel.observability.quiet import QuietLogger
@@ -188,8 +188,12 @@ class Child:
         return self._memory.sample() if self._release.alive else None
 
     def peak_rss_bytes(self) -> int | None:
-        """The most memory that it held, as far as it was seen; after `reap` exactly, if it was more than this process held before."""
+        """The most memory that it held, as far as it was seen; also after `reap`."""
         return self._memory.peak_bytes
+
+    def is_peak_exact(self) -> bool:
+        """After `reap`: whether it never held more than that."""
+        return self._memory.is_peak_exact
 
     def out_of_memory(self, status: ExitStatus) -> OutOfMemory:
         """After `reap`, of an end that we did not bring about: whether it was killed for want of memory."""
@@ -222,6 +226,7 @@ class Child:
     def terminate_tree(self) -> None:
         """SIGTERM to its process tree."""
         if self._release.alive:
+            self._memory.sample()  # it may be the last moment at which it tells
             self._tree.signal(signal.SIGTERM)
 
     def kill_tree(self) -> None:
@@ -287,20 +292,10 @@ class _Tree:
             try:
                 signal.pidfd_send_signal(self._pidfd, 0)
             except ProcessLookupError:
-                return _is_there(self.pid)
+                return is_there(self.pid)
             except PermissionError:
                 pass
         return False
-
-
-def _is_there(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[int, int]:

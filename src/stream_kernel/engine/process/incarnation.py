@@ -16,6 +16,7 @@ from stream_kernel.engine.process.expiry import Expiry
 from stream_kernel.engine.process.fault_plan import PlannedFault
 from stream_kernel.engine.process.idle_watch import IdleWatch
 from stream_kernel.engine.process.ledger import DEADLINE_PASSED, Ledger
+from stream_kernel.engine.process.memory import MemoryPulse
 from stream_kernel.engine.process.ticket import LastTrace, Ticket
 from stream_kernel.engine.process.wear import Wear
 from stream_kernel.engine.process.worker_process import ExitStatus, Launch, WorkerProcess
@@ -110,6 +111,7 @@ class Incarnation:
         self._missed: Ticket | None = None
         """The one at work whose deadline has passed while another's was being concluded."""
         self._wear = Wear(place.group, process.resident_bytes)
+        self._pulse = MemoryPulse(process.resident_bytes, is_at_work=lambda: bool(self.ledger))
         self._connection = Connection(process, place.config.execution_ipc.max_frame_bytes, self._on_message)
         self._idle_watch: IdleWatch | None = None
 
@@ -202,6 +204,7 @@ class Incarnation:
             identity = self.identity
             ticket.given_to(self, self.ledger.given + 1, identity.worker_id, self.process.pid, identity.generation)
             self.ledger.enter(ticket)
+            self._pulse.begin()
         return is_sent
 
     # -- what a ticket asks of its holder
@@ -257,6 +260,7 @@ class Incarnation:
     def _on_message(self, message: FromWorker | FromParent) -> None:
         if isinstance(message, (ExecuteBoundaryResult, ExecuteBoundaryError)):
             if self.ledger.receive(message):
+                self._pulse.answered()
                 self._owner.answered()
         elif isinstance(message, (Hello, Ready, BootstrapError)):
             if isinstance(message, Ready):
@@ -265,6 +269,7 @@ class Incarnation:
             self._owner.introduced(message)
         elif isinstance(message, Pong) and self._idle_watch is not None:
             self._idle_watch.pong(message.token)
+            self.process.resident_bytes()  # it is seen alive, after whatever was killed for want of memory up to now
 
     def _ping(self, token: int) -> None:
         self.send(Ping(token=token))
@@ -288,13 +293,15 @@ class Incarnation:
         finally:
             # Before the descriptors go: another thread may be given their numbers at once.
             self._connection.close()
+            self._pulse.close()
             if self._expiry is not None:
                 self._expiry.close()
             self.process.close()
+        is_own_doing = killed_for is not None or reason != "it ended"
         if reason == "it ended" or killed_for is not None:
             reason = killed_for or str(status)
         trace = self._trace()
-        report = self._report(status, reason, trace.at_work, is_own_doing=killed_for is not None)
+        report = self._report(status, reason, trace.at_work, is_own_doing=is_own_doing)
         head = self.ledger.head
         progress = self.process.progress()
         # When we have killed it for a command that was answered in that very moment, the next one may not have begun.
@@ -327,6 +334,7 @@ class Incarnation:
             signal=status.signal,
             out_of_memory="no" if is_own_doing else self.process.out_of_memory(status),
             peak_rss_bytes=self.process.peak_rss_bytes(),
+            is_peak_exact=self.process.is_peak_exact(),
             node=None if at_work is None else at_work.node,
             input_index=None if at_work is None else at_work.index,
             trace_ids=self.ledger.trace_ids(),

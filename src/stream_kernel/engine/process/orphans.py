@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-__all__ = ["end_orphans", "end_orphans_soon"]
+__all__ = ["end_orphans", "end_orphans_soon", "is_there"]
 
 _INTERVAL_SECONDS = 0.005
 _REAP_SECONDS = 5.0
@@ -43,6 +43,17 @@ def end_orphans_soon(pids: Iterable[int]) -> None:
         # At the end of the interpreter no thread starts any more, but then they come to a process that reaps them.
         with suppress(RuntimeError):
             threading.Thread(target=end_orphans, args=(left,), name="stream_kernel orphans", daemon=True).start()
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process has this number, which may be a dead one that has not been reaped."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _kill_trees(pids: Iterable[int]) -> None:

@@ -90,6 +90,9 @@ class WorkerProcess(Protocol):
     def peak_rss_bytes(self) -> int | None:
         """The most memory that it held, as far as it was seen; also after `reap`."""
 
+    def is_peak_exact(self) -> bool:
+        """After `reap`: whether it never held more than that."""
+
     def out_of_memory(self, status: ExitStatus) -> OutOfMemory:
         """After `reap`, of an end that we did not bring about: whether it was killed for want of memory."""
 

@@ -7,6 +7,7 @@ import gc
 import os
 import resource
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -16,9 +17,10 @@ import pytest
 
 from processes import Liveness, ends, is_alive, stop_and_wait, watched
 from stream_kernel.engine.process.child import Child, _Tree
+from stream_kernel.engine.process.orphans import is_there
 from stream_kernel.engine.process.worker_process import ExitStatus, Launch, WorkerProcess
 from stream_kernel.protocol.breadcrumb import BLACK_BOX_SIZE, STACKS_SIGNAL, Progress, pack_progress
-from waiting import in_thread
+from waiting import in_thread, until
 
 SECONDS = 20.0
 
@@ -527,6 +529,7 @@ async def test_the_peak_of_one_that_was_never_looked_at_is_known_from_its_end() 
     assert await ended(child) == ExitStatus(exit_code=0)
     peak = child.peak_rss_bytes()
     assert peak is not None and mib << 20 < peak < (mib + 64) << 20
+    assert child.is_peak_exact()
     assert child.out_of_memory(ExitStatus(exit_code=0)) == "no"
 
 
@@ -539,6 +542,7 @@ async def test_the_peak_of_its_parent_is_not_taken_for_its_own() -> None:
     child.close()
     peak = child.peak_rss_bytes()
     assert peak is not None and peak < 16 << 20
+    assert not child.is_peak_exact()
 
 
 async def test_the_peak_of_a_sibling_is_not_taken_for_its_own() -> None:
@@ -552,6 +556,64 @@ async def test_the_peak_of_a_sibling_is_not_taken_for_its_own() -> None:
     await child.reap(SECONDS)
     child.close()
     assert child.peak_rss_bytes() is None
+
+
+async def test_the_peak_of_a_sibling_that_ended_in_the_same_moment_is_not_taken_for_its_own() -> None:
+    child = await spawned("cat")
+    sibling = await spawned(*python(f"x = b'1' * ({larger_than_any_process_before()} << 20)"))
+    child.close_stdin()
+    for one in (child, sibling):
+        await in_thread(until, lambda pid=one.pid: not is_there(pid))
+    for one in (child, sibling):
+        assert await one.reap(SECONDS) == ExitStatus(exit_code=0)
+        one.close()
+    assert (child.peak_rss_bytes(), child.is_peak_exact()) == (None, False)
+
+
+async def test_the_peak_of_a_child_that_is_no_worker_is_not_taken_for_that_of_one_that_is_seen_after_it() -> None:
+    child = await spawned("cat")
+    seen = Seen(child)
+    code = f"x = b'1' * ({larger_than_any_process_before()} << 20)"
+    await in_thread(subprocess.run, python(code))
+    held = child.resident_bytes()
+    child.close_stdin()
+    await within(seen.over)
+    await child.reap(SECONDS)
+    child.close()
+    peak = child.peak_rss_bytes()
+    assert held is not None and peak is not None and held <= peak < 16 << 20
+    assert not child.is_peak_exact()
+
+
+async def test_the_peak_of_what_it_has_started_is_not_taken_for_its_own() -> None:
+    large = ["-S", "-c", f"x = b'1' * ({larger_than_any_process_before()} << 20)"]
+    child = await spawned(
+        *python(f"import subprocess, sys; subprocess.run([sys.executable, *{large}]); print('held', flush=True); input()")
+    )
+    seen = Seen(child)
+    await within(seen.readable)
+    held = child.resident_bytes()
+    child.close_stdin()
+    await within(seen.over)
+    await child.reap(SECONDS)
+    child.close()
+    peak = child.peak_rss_bytes()
+    assert held is not None and peak is not None and held <= peak < 64 << 20
+    assert not child.is_peak_exact()
+
+
+async def test_a_worker_is_looked_at_before_it_is_asked_to_end_by_a_signal() -> None:
+    sibling = await spawned(*python(f"x = b'1' * ({larger_than_any_process_before()} << 20)"))
+    await ended(sibling)
+    child = await spawned(*python(HOLDING.format(mib=32)))
+    seen = Seen(child)
+    await within(seen.readable)
+    child.terminate_tree()
+    await within(seen.over)
+    assert await child.reap(SECONDS) == ExitStatus(signal="SIGTERM")
+    child.close()
+    peak = child.peak_rss_bytes()
+    assert peak is not None and 32 << 20 < peak < 64 << 20
 
 
 def larger_than_any_process_before() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
@@ -435,6 +436,67 @@ async def test_a_death_is_told_once_with_its_cause() -> None:
 
 
 @on_virtual_clock
+async def test_an_idle_worker_is_looked_at_whenever_it_gives_a_sign_of_life() -> None:
+    place = Place(ping_interval_seconds=10, ping_timeout_seconds=5)
+    await place.ready_slot()
+    place.child.rss_bytes = 12 << 20
+    await asyncio.sleep(10.1)
+    place.child.rss_bytes = 1 << 20
+    place.child.die(signal="SIGKILL")
+    assert report(await place.over()).peak_rss_bytes == 12 << 20
+
+
+@pytest.mark.parametrize(("seconds", "peak"), [(0.9, 1 << 20), (1.1, 12 << 20)])
+@on_virtual_clock
+async def test_what_a_worker_held_while_it_was_at_work_is_told_though_nobody_saw_its_end(
+    make_command: Any, seconds: float, peak: int
+) -> None:
+    place = Place()
+    await place.ready_slot()
+    place.give(make_command(deadline=now() + 60))
+    place.child.rss_bytes = 12 << 20
+    await asyncio.sleep(seconds)
+    place.child.rss_bytes = 1 << 20
+    place.child.die(signal="SIGKILL")
+    end = report(await place.over())
+    assert (end.peak_rss_bytes, end.is_peak_exact) == (peak, False)
+
+
+@on_virtual_clock
+async def test_what_a_worker_held_when_it_gave_its_first_answer_is_told(make_command: Any) -> None:
+    place = Place()
+    await place.ready_slot()
+    place.give(make_command(deadline=now() + 60))
+    await moments()
+    place.child.rss_bytes = 12 << 20
+    place.child.answer()
+    await moments()
+    place.child.rss_bytes = 1 << 20
+    place.child.die(signal="SIGKILL")
+    assert report(await place.over()).peak_rss_bytes == 12 << 20
+
+
+@on_virtual_clock
+async def test_a_worker_that_was_at_work_leaves_no_timer(make_command: Any) -> None:
+    place = Place()
+    await place.ready_slot()
+    place.give(make_command(deadline=now() + 60))
+    place.child.die(signal="SIGKILL")
+    await place.over()
+    timers = [handle for handle in getattr(asyncio.get_running_loop(), "_scheduled", []) if not handle.cancelled()]
+    assert timers == []
+
+
+@on_virtual_clock
+async def test_a_peak_that_the_end_of_a_worker_tells_is_exact() -> None:
+    place = Place()
+    await place.ready_slot()
+    place.child.rss_bytes, place.child.knows_peak = 12 << 20, True
+    place.child.die(signal="SIGKILL")
+    assert report(await place.over()).is_peak_exact
+
+
+@on_virtual_clock
 async def test_a_death_by_our_hand_is_another_thing() -> None:
     place = Place()
     slot = await place.ready_slot()
@@ -445,6 +507,17 @@ async def test_a_death_by_our_hand_is_another_thing() -> None:
     assert (end.kind, end.reason, report(end).signal) == ("inflicted", "a command passed its deadline", "SIGKILL")
     assert report(end).out_of_memory == "no", "we know who killed it"
     assert place.child.log.count("kill") == 2, "the order, and what is done before every burial"
+
+
+@pytest.mark.parametrize("break_off", [FakeChild.close_stdout, FakeChild.hang_up, FakeChild.send_garbage])
+@on_virtual_clock
+async def test_the_kill_that_buries_a_worker_is_not_put_down_to_its_memory(break_off: Callable[[FakeChild], None]) -> None:
+    place = Place(ChildTraits(ignores=STUBBORN))
+    await place.ready_slot()
+    place.child.memory_kill = "likely"
+    break_off(place.child)
+    end = await place.over()
+    assert (report(end).signal, report(end).out_of_memory) == ("SIGKILL", "no")
 
 
 @pytest.mark.fault("FAULT-22")
