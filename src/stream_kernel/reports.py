@@ -56,6 +56,8 @@ class WorkerExitReport(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     signal: str | None = None
     """By name, for example `SIGKILL`."""
+    by_supervisor: bool = False
+    """Whether its supervisor has sent that signal. At a deadline that is `SIGRTMIN+10`, which has it write its stacks before."""
     out_of_memory: OutOfMemory = "no"
     """`yes`: killed for the memory of its cgroup, as far as counters can tell. `likely`: a SIGKILL that we did not send, and nothing
     rules it out.
@@ -155,7 +157,8 @@ def _command_lines(command: CommandReport) -> list[str]:
 def _exit_lines(report: WorkerExitReport) -> list[str]:
     lines = [f"  worker         {report.worker_id} generation {report.generation} pid {report.pid}: {report.reason}"]
     if report.signal is not None or report.exit_code is not None:
-        lines.append(f"    ended by     {report.signal or f'exit code {report.exit_code}'}")
+        hand = ", from its supervisor" if report.by_supervisor else ""
+        lines.append(f"    ended by     {report.signal or f'exit code {report.exit_code}'}{hand}")
     lines.append(f"    memory       out of memory: {report.out_of_memory}{_peak(report)}")
     if report.node is not None:
         at = "" if report.input_index is None else f", input {report.input_index} of its command"

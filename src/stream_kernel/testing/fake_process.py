@@ -11,8 +11,8 @@ from typing import Literal
 
 import msgspec
 
-from stream_kernel.engine.process.worker_process import ExitStatus
-from stream_kernel.protocol.breadcrumb import Progress
+from stream_kernel.engine.process.worker_process import ExitStatus, signal_name
+from stream_kernel.protocol.breadcrumb import STACKS_SIGNAL, Progress
 from stream_kernel.reports import OutOfMemory
 from stream_kernel.routing.router import NodeRoute
 from stream_kernel.testing.fake_pipe import FakePipe
@@ -224,7 +224,7 @@ class FakeProcess:
     def end_with_stacks(self) -> None:
         self._note("stacks")
         if "kill" not in self.traits.ignores:
-            self._signal("stacks", "SIGRTMIN+10")
+            self._signal("stacks", signal_name(STACKS_SIGNAL))
         self._go_on()
 
     def stacks(self) -> str:

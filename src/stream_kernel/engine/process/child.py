@@ -19,7 +19,7 @@ from stream_kernel.engine.process.forks import ApartFromForks, is_spawning
 from stream_kernel.engine.process.memory import MemoryWatch
 from stream_kernel.engine.process.orphans import end_orphans_soon, is_there
 from stream_kernel.engine.process.stderr import StderrDrain
-from stream_kernel.engine.process.worker_process import ExitStatus
+from stream_kernel.engine.process.worker_process import ExitStatus, signal_name
 from stream_kernel.observability.quiet import QuietLogger
 from stream_kernel.protocol.breadcrumb import STACKS_SIGNAL, Progress
 from stream_kernel.reports import OutOfMemory
@@ -203,6 +203,8 @@ class Child:
 
     def freeze(self) -> None:
         """Stop it where it is, not what it has started; returns before it has stopped."""
+        if self._release.alive:
+            self._memory.sample()  # what ends it afterwards leaves no other moment
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -247,7 +249,7 @@ class Child:
             return ExitStatus()
         if code >= 0:
             return ExitStatus(exit_code=code)
-        return ExitStatus(signal=_signal_name(-code))
+        return ExitStatus(signal=signal_name(-code))
 
     def close(self) -> None:
         """Kill what is left of the tree, take what is left on stderr, release all descriptors."""
@@ -303,13 +305,6 @@ def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[i
     reader.callback(os.close, read_fd)
     writer.callback(os.close, write_fd)
     return read_fd, write_fd
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # Python names the first and the last one of the real-time signals
-        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
 
 
 def _signal_group(pid: int, number: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from math import inf
 from typing import Protocol
@@ -19,8 +20,9 @@ from stream_kernel.engine.process.ledger import DEADLINE_PASSED, Ledger
 from stream_kernel.engine.process.memory import MemoryPulse
 from stream_kernel.engine.process.ticket import LastTrace, Ticket
 from stream_kernel.engine.process.wear import Wear
-from stream_kernel.engine.process.worker_process import ExitStatus, Launch, WorkerProcess
+from stream_kernel.engine.process.worker_process import ExitStatus, Launch, WorkerProcess, signal_name
 from stream_kernel.observability.sinks import Sink
+from stream_kernel.protocol.breadcrumb import STACKS_SIGNAL
 from stream_kernel.protocol.columns import inputs_to_columns
 from stream_kernel.protocol.messages import (
     BootstrapError,
@@ -42,6 +44,7 @@ from stream_kernel.routing.router import NodeRoute
 
 __all__ = ["Burial", "Identity", "Incarnation", "IncarnationOwner", "Workplace"]
 
+_OUR_SIGNALS = {signal_name(number) for number in (signal.SIGTERM, signal.SIGKILL, STACKS_SIGNAL)}
 _KILL_GRACE = 0.01
 """How long a caller whose deadline has passed waits to hear that its worker is dead, in seconds."""
 
@@ -332,6 +335,7 @@ class Incarnation:
             reason=reason,
             exit_code=status.exit_code,
             signal=status.signal,
+            by_supervisor=is_own_doing and status.signal in _OUR_SIGNALS,
             out_of_memory="no" if is_own_doing else self.process.out_of_memory(status),
             peak_rss_bytes=self.process.peak_rss_bytes(),
             is_peak_exact=self.process.is_peak_exact(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -10,7 +11,15 @@ import msgspec
 from stream_kernel.protocol.breadcrumb import Progress
 from stream_kernel.reports import OutOfMemory
 
-__all__ = ["ExitStatus", "Launch", "WorkerProcess"]
+__all__ = ["ExitStatus", "Launch", "WorkerProcess", "signal_name"]
+
+
+def signal_name(number: int) -> str:
+    """As `SIGKILL`, or `SIGRTMIN+10`."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # Python names the first and the last one of the real-time signals
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
 
 
 class ExitStatus(msgspec.Struct, frozen=True):

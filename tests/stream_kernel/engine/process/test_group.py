@@ -872,6 +872,8 @@ async def test_a_worker_that_was_ended_for_nothing_that_it_was_at_has_that_said_
         stage.children[0].die(signal="SIGKILL")
     await ticket.future
     assert (outcome(ticket), loss(ticket).is_inflicted) == ("transport maybe_executed", is_forced)
+    report = loss(ticket).exit
+    assert report is not None and (report.signal, report.by_supervisor) == ("SIGKILL", is_forced)
     await stage.end()
 
 
