@@ -21,6 +21,8 @@ from virtual_clock import START, on_virtual_clock
 
 ROUTES = (NodeRoute("n", "g"),)
 STUBBORN: frozenset[Ignored] = frozenset(("stop", "end of stdin", "terminate"))
+WAITS: dict[str, Any] = {"stop_timeout_seconds": 4, "eof_timeout_seconds": 0.25, "terminate_timeout_seconds": 1.5}
+"""Not what a group has that says nothing."""
 
 
 class Place:
@@ -290,7 +292,7 @@ async def test_a_pause_that_is_called_off_starts_nothing(ending: str) -> None:
 
 @on_virtual_clock
 async def test_a_worker_that_obeys_nothing_meets_each_step_after_exactly_its_wait() -> None:
-    place = Place(ChildTraits(ignores=STUBBORN), stop_timeout_seconds=5, eof_timeout_seconds=0.5, terminate_timeout_seconds=1)
+    place = Place(ChildTraits(ignores=STUBBORN), **WAITS)
     slot = await place.ready_slot()
     slot.stop()
     seen: list[tuple[float, str]] = [(0.0, slot.state)]
@@ -298,7 +300,7 @@ async def test_a_worker_that_obeys_nothing_meets_each_step_after_exactly_its_wai
         await asyncio.sleep(0.125)
         if seen[-1][1] != slot.state:
             seen.append((now() - START, slot.state))
-    assert seen == [(0.0, "stopping"), (5.0, "closing"), (5.5, "terminating"), (6.5, "killing"), (6.625, "stopped")]
+    assert seen == [(0.0, "stopping"), (4.0, "closing"), (4.25, "terminating"), (5.75, "killing"), (5.875, "stopped")]
     end = await place.over()
     assert place.child.log[2:] == ["stop", "end of stdin", "terminate", "kill", "kill", "reap", "close"]
     assert (end.kind, report(end).signal, place.events[-1]) == ("stopped", "SIGKILL", "worker_stopped forced")
@@ -308,14 +310,14 @@ async def test_a_worker_that_obeys_nothing_meets_each_step_after_exactly_its_wai
     ("ignores", "seconds", "status"),
     [
         ((), 0.0, "exit code 0"),
-        (("stop",), 5.0, "exit code 0"),
-        (("stop", "end of stdin"), 5.5, "killed by SIGTERM"),
-        (("stop", "end of stdin", "terminate"), 6.5, "killed by SIGKILL"),
+        (("stop",), 4.0, "exit code 0"),
+        (("stop", "end of stdin"), 4.25, "killed by SIGTERM"),
+        (("stop", "end of stdin", "terminate"), 5.75, "killed by SIGKILL"),
     ],
 )
 @on_virtual_clock
 async def test_a_worker_ends_at_the_first_step_that_it_obeys(ignores: tuple[Ignored, ...], seconds: float, status: str) -> None:
-    place = Place(ChildTraits(ignores=frozenset(ignores)), stop_timeout_seconds=5, eof_timeout_seconds=0.5, terminate_timeout_seconds=1)
+    place = Place(ChildTraits(ignores=frozenset(ignores)), **WAITS)
     slot = await place.ready_slot()
     slot.stop()
     await slot.gone()
@@ -339,14 +341,14 @@ async def test_a_stop_without_end_of_patience_is_waited_for_and_can_be_given_one
 
 @on_virtual_clock
 async def test_a_stop_that_is_asked_for_again_on_the_way_gives_no_more_time() -> None:
-    place = Place(ChildTraits(ignores=STUBBORN), stop_timeout_seconds=5, eof_timeout_seconds=0.5, terminate_timeout_seconds=1)
+    place = Place(ChildTraits(ignores=STUBBORN), **WAITS)
     slot = await place.ready_slot()
     slot.stop()
-    for seconds in (5.25, 0.5, 0.25):
+    for seconds in (4.125, 0.25, 0.5):
         await asyncio.sleep(seconds)
         slot.stop(patience=inf)
     await slot.gone()
-    assert now() - START == 6.5
+    assert now() - START == 5.75
     await place.over()
 
 
@@ -362,23 +364,23 @@ async def test_who_was_asked_to_end_has_not_been_lost_whatever_ends_it() -> None
 
 @on_virtual_clock
 async def test_a_worker_that_cannot_be_ended_at_all_is_left_behind_after_a_bound() -> None:
-    place = Place(ChildTraits(ignores=STUBBORN | {"kill"}), reap_timeout_seconds=2)
+    place = Place(ChildTraits(ignores=STUBBORN | {"kill"}), reap_timeout_seconds=3)
     slot = await place.ready_slot()
     slot.kill("enough", final=True)
     await slot.gone()
     (end,) = place.ends
-    assert (now() - START, slot.state, end.kind) == (2.0, "stopped", "stopped")
+    assert (now() - START, slot.state, end.kind) == (3.0, "stopped", "stopped")
     assert (report(end).exit_code, report(end).signal) == (None, None)
 
 
 @on_virtual_clock
 async def test_a_worker_that_cannot_be_ended_and_has_closed_its_pipes_is_left_behind_after_a_bound_too() -> None:
-    place = Place(ChildTraits(ignores=STUBBORN | {"kill"}), reap_timeout_seconds=2)
+    place = Place(ChildTraits(ignores=STUBBORN | {"kill"}), reap_timeout_seconds=3)
     slot = await place.ready_slot()
     slot.kill("enough", final=True)
     place.child.hang_up()
     await slot.gone()
-    assert 2 <= now() - START <= 2.1
+    assert 3 <= now() - START <= 3.1
     assert slot.state == "stopped"
 
 
