@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from engine_on_fakes import EngineOnFakes, fake_config, supervisor_on
-from stream_kernel import BoundaryDispatchInput, BoundaryTransportError, WorkerBootstrapError
+from stream_kernel import BoundaryDispatchInput, BoundaryTimeoutError, BoundaryTransportError, RoutingResult, WorkerBootstrapError
 from stream_kernel.engine.base import Answer, AtWork, Loss
 from stream_kernel.testing import FakeChild, FakeLaunch, RecordingSink
 from stream_kernel.testing.fake_process import ChildTraits
@@ -153,6 +153,25 @@ async def test_a_deadline_that_passes_in_the_queue_touches_no_worker() -> None:
         fakes.latest.answer()
         assert isinstance(await first.future, Answer)
         assert [each.correlation_id for each in fakes.latest.commands] == ["first"]
+
+
+@pytest.mark.fault("FAULT-31")
+@on_virtual_clock
+async def test_the_time_in_front_of_a_full_queue_is_time_in_the_queue() -> None:
+    async with supervisor_on(FakeLaunch(), fake_config({"g": {"max_queued": 1}}), RecordingSink()) as supervisor:
+
+        def call(seconds: float) -> asyncio.Task[RoutingResult]:
+            entry = BoundaryDispatchInput(1, "g", "n")
+            return asyncio.create_task(supervisor.execute_boundary(run_id="r", scenario_id="s", inputs=[entry], timeout_seconds=seconds))
+
+        before = [call(60), call(60)]  # one at work, one in the queue
+        with pytest.raises(BoundaryTimeoutError) as failed:
+            await call(5)
+        report = failed.value.report
+        assert (now() - START, report.reason) == (5.0, "the queue of the group was full until the deadline")
+        assert [command.queued_seconds for command in report.commands] == [5.0]
+        for each in before:
+            each.cancel()
 
 
 @on_virtual_clock
