@@ -170,6 +170,22 @@ ENDINGS = (
         ("engine/process/test_slot.py",),
     ),
     Mutant(
+        "spawn-without-a-bound",
+        "a worker that is not spawned in its time is given up",
+        "engine/process/slot.py",
+        '                "spawning": self._group.start_timeout_seconds,\n',
+        "",
+        ("engine/process/test_slot.py",),
+    ),
+    Mutant(
+        "hanging-spawn-is-waited-for",
+        "an end waits for a spawn that does not come back no longer than for a process that does not end",
+        "engine/process/slot.py",
+        "            self._task.cancel()\n",
+        "            pass\n",
+        ("engine/process/test_slot.py",),
+    ),
+    Mutant(
         "start-without-a-bound",
         "a worker that is not ready in its time is refused",
         "engine/process/slot.py",

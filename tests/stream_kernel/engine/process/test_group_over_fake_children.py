@@ -251,6 +251,41 @@ async def test_a_worker_that_says_nothing_is_given_its_start_timeout_twice() -> 
     await fakes.engine.kill(fakes.group_names)
 
 
+@pytest.mark.fault("FAULT-10")
+@on_virtual_clock
+async def test_a_start_whose_spawns_do_not_come_back_ends_and_so_does_the_close() -> None:
+    launch = FakeLaunch()
+    launch.may_spawn.clear()
+    keys = {"start_timeout_seconds": 4, "reap_timeout_seconds": 3}
+    config = fake_config({"g": {**keys, "workers": 2}, "h": keys})
+    supervisor = supervisor_on(launch, config, RecordingSink())
+    with pytest.raises(WorkerBootstrapError, match="'g': g#0 was not spawned within 4 s"):
+        await supervisor.start_groups()
+    assert now() - START <= 4 + 3  # g#1 is ended with its group, which has its own bound
+    starting = asyncio.create_task(supervisor.start_groups())
+    await asyncio.sleep(1)
+    closing = now()
+    await supervisor.close()
+    assert now() - closing <= 5 + 3  # the stop timeout, of which each group has its share, and the bound of the last one
+    await starting  # what was stopped meanwhile is not started any more
+    assert (launch.children, {group.state for group in supervisor.engine.snapshot()}) == ([], {"stopped"})
+
+
+@on_virtual_clock
+async def test_a_replacement_whose_spawn_does_not_come_back_is_tried_again() -> None:
+    async with EngineOnFakes({"g": {"start_timeout_seconds": 4}}) as fakes:
+        fakes.launch.may_spawn.clear()
+        fakes.latest.die(signal="SIGKILL")
+        await asyncio.sleep(3)
+        waiting = fakes.submit("waiting", seconds=60)
+        await asyncio.sleep(2)
+        fakes.launch.may_spawn.set()
+        await fakes.sink.wait_for("worker_ready", generation=3)
+        await fakes.latest.next_command()
+        fakes.latest.answer()
+        assert isinstance(await waiting.future, Answer)
+
+
 @on_virtual_clock
 async def test_a_spawn_that_fails_later_is_tried_again() -> None:
     async with EngineOnFakes() as fakes:

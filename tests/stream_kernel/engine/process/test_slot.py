@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -25,12 +27,24 @@ WAITS: dict[str, Any] = {"stop_timeout_seconds": 4, "eof_timeout_seconds": 0.25,
 """Not what a group has that says nothing."""
 
 
+class DeafLaunch(FakeLaunch):
+    """Does not hear that nobody waits for it any more."""
+
+    async def __call__(
+        self, arguments: Callable[[int, int], Sequence[str]], environment: Mapping[str, str], *, group: str, worker_id: str
+    ) -> FakeChild:
+        while not self.may_spawn.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.may_spawn.wait()
+        return await super().__call__(arguments, environment, group=group, worker_id=worker_id)
+
+
 class Place:
     """A slot, its owner, and the processes in it. It is never started again by itself."""
 
-    def __init__(self, traits: ChildTraits | None = None, **keys: Any) -> None:
+    def __init__(self, traits: ChildTraits | None = None, launch: FakeLaunch | None = None, **keys: Any) -> None:
         """`keys` are those of the group."""
-        self.launch = FakeLaunch(traits)
+        self.launch = launch or FakeLaunch(traits)
         self.sink = RecordingSink()
         self.refuses: str | None = None
         self.calls: list[str] = []
@@ -240,17 +254,56 @@ async def test_what_is_ended_while_it_spawns_is_ended_when_it_has(ending: str) -
     assert place.child.bootstrap is None
 
 
+@pytest.mark.parametrize("ending", ["stop", "kill"])
 @on_virtual_clock
-async def test_what_is_ended_while_its_spawn_hangs_waits_for_it_in_peace() -> None:
-    place = Place(reap_timeout_seconds=2)
+async def test_what_is_ended_while_its_spawn_hangs_is_given_up_after_a_bound(ending: str) -> None:
+    place = Place(reap_timeout_seconds=3)
     place.launch.may_spawn.clear()
     place.slot.start()
     await moments()
-    place.slot.kill("not wanted", final=True)
-    await asyncio.sleep(3600)
-    assert place.slot.state == "killing"
+    if ending == "stop":
+        place.slot.stop(patience=inf)
+    else:
+        place.slot.kill("not wanted", final=True)
+    await place.slot.launched()
+    await place.slot.gone()
+    (end,) = place.ends
+    assert (now() - START, end.kind, end.exit, place.slot.state) == (3.0, "stopped", None, "stopped")
+    assert (place.launch.children, place.events) == ([], [])
+
+
+@pytest.mark.fault("FAULT-10")
+@on_virtual_clock
+async def test_a_spawn_that_does_not_come_back_within_the_start_timeout_is_a_boot_error_that_says_so() -> None:
+    place = Place(start_timeout_seconds=7)
+    place.launch.may_spawn.clear()
+    place.slot.start()
+    await place.slot.launched()
+    (end,) = place.ends
+    assert (now() - START, end.kind, end.exit, place.slot.state) == (7.0, "unbootable", None, "stopped")
+    assert str(end.boot_error) == (
+        "group 'g': g#0 was not spawned within 7 s; if that takes longer, raise process_groups.start_timeout_seconds"
+    )
+    await place.slot.gone()
     place.launch.may_spawn.set()
-    assert (await place.over()).kind == "stopped"
+    await place.ready_slot()
+    await asyncio.sleep(3600)
+    assert (place.slot.state, place.slot.generation, len(place.launch.children)) == ("ready", 2, 1)
+    place.slot.kill("enough", final=True)
+    await place.over()
+
+
+@on_virtual_clock
+async def test_a_process_that_comes_of_a_spawn_which_was_given_up_is_killed() -> None:
+    place = Place(launch=DeafLaunch(), start_timeout_seconds=7, reap_timeout_seconds=3)
+    place.launch.may_spawn.clear()
+    place.slot.start()
+    await asyncio.sleep(60)
+    assert (place.slot.state, place.ends) == ("killing", [])
+    place.launch.may_spawn.set()
+    end = await place.over()
+    assert (end.kind, report(end).signal, place.child.bootstrap) == ("unbootable", "SIGKILL", None)
+    assert "g#0 was not spawned within 7 s" in str(end.boot_error)
 
 
 @on_virtual_clock
