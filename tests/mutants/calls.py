@@ -51,14 +51,6 @@ ENTRY = (
         ("engine/test_boundary.py::test_under_raise_nothing_is_dispatched_when_one_input_is_refused",),
     ),
     Mutant(
-        "inputs-are-read-one-by-one",
-        "all inputs of a command are read before its first node runs",
-        "nodes/runner.py",
-        "        if stop_at_failure:\n            refused =",
-        "        if loaded is None:\n            refused =",
-        ("nodes/test_runner.py",),
-    ),
-    Mutant(
         "deadline-in-the-queue-is-not-heard",
         "a deadline that passes in the queue is a timeout",
         "engine/process/group.py",
@@ -121,6 +113,14 @@ ENTRY = (
         "elif engine.refuses_overflow(group):",
         "elif not group:",
         ("engine/test_admission.py",),
+    ),
+    Mutant(
+        "time-at-the-door-is-forgotten",
+        "the time that a call waits in front of a full queue is time in the queue, and its deadline says so",
+        "engine/admission.py",
+        "                _mark_waiting(commands, group)\n",
+        "",
+        ("engine/test_admission.py", "engine/process/test_group_over_fake_children.py"),
     ),
     Mutant(
         "one-group-opens-the-gate",

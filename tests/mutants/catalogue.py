@@ -5,14 +5,16 @@ from __future__ import annotations
 from tests.mutants.calls import AT_WORK, ENTRY, LOSSES
 from tests.mutants.mutant import Mutant
 from tests.mutants.processes import BREADCRUMB, LIFELINE, PROCESSES
-from tests.mutants.supervision import ENDINGS, FACADE, PINGS, REPLACEMENT, RESTARTS
-from tests.mutants.wire import PROTOCOL, SECRETS, STDERR, WIRE
+from tests.mutants.restarts import RESTARTS
+from tests.mutants.supervision import ENDINGS, FACADE, PINGS, REPLACEMENT
+from tests.mutants.wire import PAYLOADS, PROTOCOL, SECRETS, STDERR, WIRE
 
 __all__ = ["AREAS", "MUTANTS"]
 
 AREAS: dict[str, tuple[Mutant, ...]] = {
     "The wire of a worker": WIRE,
     "Frames and their order": PROTOCOL,
+    "Payloads that cannot travel": PAYLOADS,
     "What workers say on stderr": STDERR,
     "Secrets": SECRETS,
     "Processes and their trees": PROCESSES,

@@ -1,10 +1,10 @@
-"""Mutants of the worker's wire, of frames and their order, of stderr, and of what must stay out of sight."""
+"""Mutants of the wire of a worker, of frames, of payloads that cannot travel, of stderr, and of what must stay out of sight."""
 
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-__all__ = ["PROTOCOL", "SECRETS", "STDERR", "WIRE"]
+__all__ = ["PAYLOADS", "PROTOCOL", "SECRETS", "STDERR", "WIRE"]
 
 WIRE = (
     Mutant(
@@ -169,6 +169,53 @@ PROTOCOL = (
         "        if tag in self.consumes:\n",
         "        if tag:\n",
         ("nodes/test_runner.py::test_an_input_with_a_tag_outside_the_registry_is_refused",),
+    ),
+)
+
+PAYLOADS = (
+    Mutant(
+        "unencodable-input-ends-the-call",
+        "an input that cannot be encoded or is too large is refused in the caller, as the failure of that input",
+        "engine/preparation.py",
+        '        problem = f"{where} {error}"\n',
+        "        raise\n",
+        ("engine/test_preparation.py",),
+    ),
+    Mutant(
+        "large-payload-is-packed",
+        "a payload over the limit of a frame is refused by who packs it",
+        "protocol/codec.py",
+        "        if len(data) > self._max_bytes:\n",
+        "        if len(data) < 0:\n",
+        (
+            "protocol/test_codec.py",
+            "engine/test_preparation.py",
+            "faults/test_wire.py::test_what_exceeds_the_frame_limit_is_refused_in_its_place",
+        ),
+    ),
+    Mutant(
+        "wrong-tag-is-dispatched",
+        "an input whose type its node does not consume is refused in the caller, before any dispatch",
+        "engine/preparation.py",
+        "        refusal = route.refusal(item.packed.tag)\n",
+        "        refusal = None\n",
+        ("engine/test_preparation.py",),
+    ),
+    Mutant(
+        "inputs-are-read-one-by-one",
+        "all inputs of a command are read before its first node runs",
+        "nodes/runner.py",
+        "        if stop_at_failure:\n            refused =",
+        "        if loaded is None:\n            refused =",
+        ("nodes/test_runner.py",),
+    ),
+    Mutant(
+        "unencodable-output-ends-the-command",
+        "an output that cannot be encoded or is too large is an execution failure of the node that gave it, and its worker lives on",
+        "nodes/runner.py",
+        """            raise NodeFailure(name, f"output of node '{name}' {error}") from None\n""",
+        "            raise\n",
+        ("nodes/test_runner.py", "faults/test_wire.py::test_what_exceeds_the_frame_limit_is_refused_in_its_place"),
     ),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 import msgspec
@@ -13,7 +13,8 @@ __all__ = ["BoundTest", "DocumentedRow", "bound_tests", "documented_rows", "ever
 
 _ROW = re.compile(r"FAULT-\d\d")
 _NAMED_TEST = re.compile(r"`([\w/]+\.py)::(\w+)`")
-_NOT_RUN = ("skip", "skipif", "xfail")
+_NOT_RUN = frozenset(("skip", "skipif", "xfail", "importorskip", "SkipTest"))
+"""A test in which one of these is named may not run somewhere, or may fail: as a marker, or as a call, whatever that depends on."""
 
 
 class BoundTest(msgspec.Struct, frozen=True):
@@ -36,10 +37,12 @@ class DocumentedRow(msgspec.Struct, frozen=True):
 def bound_tests(source: str) -> list[BoundTest]:
     """The tests of a module that pytest would collect, with their markers; of two with the same name, the second."""
     found: dict[str, BoundTest] = {}
-    for function in _test_functions(ast.parse(source)):
+    tree = ast.parse(source)
+    not_run = _NOT_RUN | _names_of_markers(tree)
+    for function, around in _test_functions(tree):
         markers = [_marker(decorator) for decorator in function.decorator_list]
         rows = tuple(text for name, text in markers if name == "fault")
-        is_run = not any(name in _NOT_RUN for name, _ in markers)
+        is_run = not any(_names(each, not_run) for each in (function, *_what_holds_for_all_in(tree), *_what_holds_for_all_in(around)))
         found[function.name] = BoundTest(function.name, rows, is_run and _asserts(function))
     return list(found.values())
 
@@ -47,7 +50,7 @@ def bound_tests(source: str) -> list[BoundTest]:
 def unusable_markers(source: str) -> list[str]:
     """Markers of the fault list that bind nothing: on something that is no test, or with anything but the name of a row."""
     tree = ast.parse(source)
-    tests = {id(decorator) for function in _test_functions(tree) for decorator in function.decorator_list}
+    tests = {id(decorator) for function, _ in _test_functions(tree) for decorator in function.decorator_list}
     unusable = []
     for one in ast.walk(tree):
         if isinstance(one, ast.Attribute) and one.attr == "fault" and ast.unparse(one) == "pytest.mark.fault":
@@ -77,12 +80,43 @@ def every_test(folder: Path) -> dict[str, BoundTest]:
     }
 
 
-def _test_functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    classes = [each for each in tree.body if isinstance(each, ast.ClassDef) and each.name.startswith("Test")]
-    for body in (tree.body, *(each.body for each in classes)):
-        for each in body:
+def _test_functions(tree: ast.Module) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunctionDef, ast.Module | ast.ClassDef]]:
+    """With what each is in: the module, or a class."""
+    places: list[ast.Module | ast.ClassDef] = [tree]
+    places += [each for each in tree.body if isinstance(each, ast.ClassDef) and each.name.startswith("Test")]
+    for around in places:
+        for each in around.body:
             if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef)) and each.name.startswith("test"):
-                yield each
+                yield each, around
+
+
+def _what_holds_for_all_in(around: ast.Module | ast.ClassDef) -> Iterator[ast.AST]:
+    """What may keep all tests of a module or of a class from running: decorators, `pytestmark`, and statements that do something."""
+    yield from around.decorator_list if isinstance(around, ast.ClassDef) else ()
+    for each in around.body:
+        is_definition = isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+        is_of_some = isinstance(each, (ast.Assign, ast.AnnAssign)) and not _names(each, {"pytestmark", "importorskip"})
+        if not (is_definition or is_of_some):
+            yield each
+
+
+def _names_of_markers(tree: ast.Module) -> set[str]:
+    """What a module calls the markers that it makes for several of its tests."""
+    return {
+        name.id
+        for each in tree.body
+        if isinstance(each, (ast.Assign, ast.AnnAssign)) and _names(each, _NOT_RUN)
+        for name in ast.walk(each)
+        if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)
+    }
+
+
+def _names(code: ast.AST, names: Set[str]) -> bool:
+    """Whether one of `names` is in it, plain or behind a dot."""
+    return any(
+        (isinstance(each, ast.Name) and each.id in names) or (isinstance(each, ast.Attribute) and each.attr in names)
+        for each in ast.walk(code)
+    )
 
 
 def _marker(decorator: ast.expr) -> tuple[str, str]:

@@ -143,3 +143,25 @@ class SlowStart:
     def __call__(self, message: Any, ctx: NodeContext) -> Any:
         """Give back what came."""
         return message
+
+
+@node(name="slow_end")
+class SlowEnd:
+    """Announces through the FIFO `started` that it is being closed, and is not done before the FIFO `release` is opened."""
+
+    def __init__(self, started: str, release: str) -> None:
+        self._started = Path(started)
+        self._release = Path(release)
+
+    def __enter__(self) -> SlowEnd:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._started.open("w") as fifo:
+            fifo.write(str(os.getpid()))
+        with self._release.open() as fifo:
+            fifo.read()
+
+    def __call__(self, message: Any, ctx: NodeContext) -> Any:
+        """Give back what came."""
+        return message

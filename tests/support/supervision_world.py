@@ -212,6 +212,8 @@ class World:
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
+        if seconds and not self.launch.may_spawn.is_set():
+            self.has_boot_trouble = True  # a spawn may be given up
         self.clock.advance(seconds)
         self.is_quiet = True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from stream_kernel.cli.configuration import load_config
 from stream_kernel.cli.reaper import Reaper, reaping
 from stream_kernel.cli.reporter import make_console, reporter_for
 from stream_kernel.cli.run import RunOptions, run_lines
+from virtual_clock import START, on_virtual_clock
 from waiting import until
 
 NEW_NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
@@ -67,12 +69,20 @@ def test_a_dead_child_that_its_parent_reaps_meanwhile_is_no_error() -> None:
         assert reaper.scan() == []
 
 
-async def test_a_process_that_is_not_pid_1_reaps_nothing() -> None:
-    def awaited() -> list[int]:
-        raise AssertionError("nobody asks")
+@pytest.mark.parametrize(("pid", "looks"), [(1, 3), (4711, 0)])
+@on_virtual_clock
+async def test_pid_1_looks_every_second_and_any_other_process_never(monkeypatch: pytest.MonkeyPatch, pid: int, looks: int) -> None:
+    asked: list[float] = []
 
+    def awaited() -> list[int]:
+        asked.append(asyncio.get_running_loop().time() - START)
+        return []
+
+    monkeypatch.setattr("os.getpid", lambda: pid)
     async with reaping(awaited):
-        assert os.getpid() != 1
+        await asyncio.sleep(3.5)
+    await asyncio.sleep(3600)
+    assert asked == [1.0, 2.0, 3.0][:looks]
 
 
 def test_a_run_leaves_a_worker_alone_that_has_not_taken_its_place_yet(

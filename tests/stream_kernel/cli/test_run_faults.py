@@ -604,3 +604,18 @@ def test_a_second_signal_while_workers_stop_waits_for_no_node(cli: Cli, make_fif
     said = f"stream-kernel: interrupted\n  complete: line 1 (1 output in {cli.output})\n  not complete: line 2, which may have run\n"
     assert done.err.endswith(said)
     assert "Traceback" not in done.err
+
+
+@pytest.mark.fault("FAULT-26")
+def test_a_second_signal_after_the_last_line_gives_the_exit_code_though_the_run_is_complete(cli: Cli, make_fifo: MakeFifo) -> None:
+    started, release = make_fifo("started"), make_fifo("release")
+    settings = {"slow_end": {"started": started.path, "release": release.path}}
+    groups = {"g": {"nodes": ["slow_end"], "stop_timeout_seconds": 2 * SECONDS}}
+    config = cli.config(groups, source="slow_end", settings=settings)
+    arguments = ("--input", cli.lines(numbers(1, 3)), "--output", str(cli.output), "--summary", "none")
+    with cli.start("run", config, *arguments) as process:
+        started.wait()
+        process.send_signal(signal.SIGINT)  # two that differ: of two of the same kind, one may be all that is heard
+        done = interrupt(process, signal.SIGTERM)
+    assert (done.code, cli.outputs()) == (143, numbers(1, 3))
+    assert "Traceback" not in done.err

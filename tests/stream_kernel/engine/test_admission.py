@@ -66,6 +66,18 @@ async def test_a_call_that_finds_no_room_in_time_goes_on_without() -> None:
     assert engine.reserved["A"] == 0, "nobody waits any more"
 
 
+@pytest.mark.parametrize("finds_room", [True, False])
+@on_virtual_clock
+async def test_commands_know_since_when_their_call_has_waited_at_the_door(finds_room: bool) -> None:
+    engine, call = FakeEngine(*ROUTES, room={"B": 0}), commands("A", "B", "B")
+    entering = asyncio.create_task(reserve_room(engine, call, START + 5))
+    await asyncio.sleep(3)
+    if finds_room:
+        engine.make_room("B", 2)
+    await entering
+    assert [command.waited_since for command in call] == [None, START, START]
+
+
 @pytest.mark.parametrize("waits_for", ["A", "B"])
 @on_virtual_clock
 async def test_a_call_that_is_cancelled_at_the_door_gives_back_what_it_had(waits_for: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from typing import Literal
 
 import pytest
@@ -245,6 +246,18 @@ async def test_poison_is_named_and_the_others_of_its_batch_succeed(on_error: Lit
     await engine.commands(3)
 
 
+async def test_who_goes_alone_after_a_death_is_on_trial_and_nobody_else() -> None:
+    engine = FakeEngine(A, retries={"A": 5})
+    call = call_of(engine, Input(0, "A", "a"), Input(1, "A", "a"))
+    (await engine.commands(1))[0].lose("transport", "maybe_executed", at_work=at(1))
+    other, suspect = (await retried(engine, 3))[1:]
+    assert (other.payloads, suspect.payloads) == ([0], [1])
+    assert [ticket.command.is_trial for ticket in engine.tickets] == [False, False, True]
+    other.echo()
+    suspect.echo()
+    assert shown(await call) == [0, 1]
+
+
 @pytest.mark.parametrize("category", ["timeout", "transport"])
 async def test_why_its_worker_was_lost_is_told_though_it_fails_of_something_else_in_the_end(
     category: Literal["timeout", "transport"],
@@ -390,6 +403,43 @@ async def test_a_call_that_is_cancelled_in_a_pause_runs_nothing_again(monkeypatc
     with pytest.raises(asyncio.CancelledError):
         await call
     await engine.commands(1)
+
+
+# -- what is logged
+
+
+def records(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    return [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "stream_kernel.boundary"]
+
+
+async def test_a_failure_is_logged_with_its_reason_and_the_traceback_only_for_who_debugs(caplog: pytest.LogCaptureFixture) -> None:
+    quoting = ItemFailure(0, "execution", "node 'a' raised ValueError", "a", detail="Traceback: ValueError: hunter2")
+    said = ("INFO", "remote handoff failed for group 'A': node 'a' raised ValueError")
+    for level, expected in (
+        (logging.INFO, [said]),
+        (logging.DEBUG, [said, ("DEBUG", "traceback of node 'a':\nTraceback: ValueError: hunter2")]),
+    ):
+        caplog.clear()
+        caplog.set_level(level, "stream_kernel.boundary")
+        engine = FakeEngine(A)
+        call = call_of(engine, Input(0, "A", "a"), on_error="collect")
+        (await engine.commands(1))[0].answer(failures=[quoting])
+        await call
+        assert records(caplog) == expected
+
+
+async def test_each_loss_is_logged_though_what_was_lost_is_run_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "stream_kernel.boundary")
+    engine = FakeEngine(A, retries={"A": 5})
+    call = call_of(engine, Input(0, "A", "a"))
+    (await engine.commands(1))[0].lose("transport", "maybe_executed", reason="killed by SIGSEGV")
+    (await retried(engine, 2))[1].lose("timeout", "maybe_executed", reason="a command passed its deadline")
+    with pytest.raises(TimeoutError):
+        await call
+    assert records(caplog) == [
+        ("INFO", "remote handoff transport failed for group 'A': killed by SIGSEGV"),
+        ("INFO", "remote handoff timed out for group 'A': a command passed its deadline"),
+    ]
 
 
 # -- room in the queues

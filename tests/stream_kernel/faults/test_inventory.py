@@ -46,6 +46,7 @@ def test_the_tests_that_the_page_names_are_there_and_bound_to_their_row() -> Non
 
 
 COUNTS = '@pytest.mark.fault("FAULT-07")\ndef test_it() -> None:\n    assert f()\n'
+IN_CLASS = "class TestAll:\n" + "".join(f"    {line}\n" for line in COUNTS.splitlines())
 
 
 def rows_that_count(source: str) -> list[str]:
@@ -57,8 +58,22 @@ def test_a_marker_on_a_test_that_asserts_counts() -> None:
     assert rows_that_count(COUNTS.replace("def", "async def")) == ["FAULT-07"]
     assert rows_that_count('@pytest.mark.fault("FAULT-01")\n' + COUNTS) == ["FAULT-01", "FAULT-07"]
     assert rows_that_count(COUNTS.replace("assert f()", "with pytest.raises(ValueError):\n        f()")) == ["FAULT-07"]
-    in_class = "class TestAll:\n" + "".join(f"    {line}\n" for line in COUNTS.splitlines())
-    assert rows_that_count(in_class) == ["FAULT-07"]
+    assert rows_that_count(IN_CLASS) == ["FAULT-07"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "@pytest.mark.skip\ndef test_other() -> None:\n    assert f()\n",
+        "later = pytest.mark.skip(reason='never')\n@later\ndef test_other() -> None:\n    assert f()\n",
+        "@pytest.mark.skip\nclass TestOther:\n    def test_other(self) -> None:\n        assert f()\n",
+        "class TestOther:\n    pytestmark = pytest.mark.skip\n",
+        "pytestmark = pytest.mark.slow\n",
+        "@pytest.fixture\ndef tool() -> str:\n    pytest.skip('no tool')\n",
+    ],
+)
+def test_what_keeps_others_from_running_does_not_keep_it(other: str) -> None:
+    assert rows_that_count(other + COUNTS) == rows_that_count(other + IN_CLASS) == ["FAULT-07"]
 
 
 @pytest.mark.parametrize(
@@ -74,6 +89,26 @@ def test_a_marker_on_a_test_that_asserts_counts() -> None:
         "@pytest.mark.skip\n" + COUNTS,
         "@pytest.mark.skipif(True, reason='never')\n" + COUNTS,
         "@pytest.mark.xfail(reason='a bug')\n" + COUNTS,
+        "@unittest.skip('never')\n" + COUNTS,
+        "@pytest.mark.parametrize('x', [pytest.param(1, marks=pytest.mark.skip)])\n" + COUNTS,
+        "later = pytest.mark.skip(reason='never')\n@later\n" + COUNTS,
+        "pytestmark = pytest.mark.skip(reason='never')\n" + COUNTS,
+        "pytestmark: list[Any] = [pytest.mark.slow, pytest.mark.xfail]\n" + COUNTS,
+        COUNTS + "pytestmark = pytest.mark.skipif(True, reason='never')\n",
+        "later = pytest.mark.skip(reason='never')\npytestmark = [later]\n" + COUNTS,
+        "pytestmark = pytest.mark.skip(reason='never')\n" + IN_CLASS,
+        "pytest.skip('never', allow_module_level=True)\n" + COUNTS,
+        "if HERE:\n    pytest.skip('never', allow_module_level=True)\n" + IN_CLASS,
+        "tool = pytest.importorskip('tool')\n" + COUNTS,
+        "@pytest.mark.skip(reason='never')\n" + IN_CLASS,
+        "later = pytest.mark.skip(reason='never')\n@later\n" + IN_CLASS,
+        IN_CLASS + "    pytestmark = pytest.mark.skip(reason='never')\n",
+        COUNTS.replace("assert f()", "pytest.skip('never')\n    assert f()"),
+        COUNTS.replace("assert f()", "if not HERE:\n        pytest.skip('no tool')\n    assert f()"),
+        COUNTS.replace("assert f()", "pytest.xfail('a bug')\n    assert f()"),
+        COUNTS.replace("assert f()", "skip('never')\n    assert f()"),
+        COUNTS.replace("assert f()", "raise pytest.skip.Exception\n    assert f()"),
+        COUNTS.replace("assert f()", "raise unittest.SkipTest\n    assert f()"),
         "def outer() -> None:\n" + "".join(f"    {line}\n" for line in COUNTS.splitlines()),
         COUNTS + "def test_it() -> None:\n    assert f()\n",
         "def test_it() -> None:\n    pytest.mark.fault('FAULT-07')\n    assert f()\n",

@@ -47,6 +47,7 @@ TRANSITIONS: dict[WorkerState, dict[WorkerEvent, Transition]] = {
     "spawning": {
         "spawned": _to("booting", "introduce"),
         "spawn_failed": _GONE,
+        "overdue": _to("killing", "refuse_late_start", "leave_behind"),
         "stop": _to("killing"),
         "kill": _to("killing"),
     },

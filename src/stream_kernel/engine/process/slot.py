@@ -2,6 +2,8 @@
 
 `WorkerLife` decides what state it is in, and this obeys. One task lives an incarnation from spawn to burial; it is the only one that ends
 it. What happens meanwhile (handshake, stop, kill) comes in as calls.
+
+The deeds and the life stay in one module of some 400 lines: both are about the one incarnation of now, and nobody else uses a part.
 """
 
 from __future__ import annotations
@@ -84,6 +86,7 @@ class WorkerSlot:
         self._alarm: asyncio.TimerHandle | None = None
         self._machine = WorkerLife(
             {
+                "spawning": self._group.start_timeout_seconds,
                 "booting": self._group.start_timeout_seconds,
                 "stopping": self._group.stop_timeout_seconds,
                 "closing": self._group.eof_timeout_seconds,
@@ -99,7 +102,7 @@ class WorkerSlot:
             "close_stdin": lambda: self._with_incarnation(Incarnation.close_stdin),
             "terminate": lambda: self._with_incarnation(self._terminate),
             "kill": lambda: self._with_incarnation(self._kill),
-            "leave_behind": lambda: self._with_incarnation(Incarnation.leave_behind),
+            "leave_behind": self._leave_behind,
         }
 
     # -- what the group asks of it
@@ -235,10 +238,10 @@ class WorkerSlot:
         self._task.add_done_callback(self._lived)
 
     def _lived(self, life: asyncio.Task[None]) -> None:
-        if life.cancelled():  # before there was a process
+        if life.cancelled():  # before there was a process; by us, if we had a reason
             self._take("spawn_failed")
             self._launched.set()
-            self._tell_end(_CANCELLED, None, was_ready=False, is_cancelled=not self._final)
+            self._tell_end(self._killed_for or _CANCELLED, None, was_ready=False, is_cancelled=self._killed_for is None)
 
     def _introduce(self) -> None:
         assert self._now is not None
@@ -260,9 +263,16 @@ class WorkerSlot:
         self._killed_for = self._killed_for or _DEAF
         now.process.kill_tree()
 
+    def _leave_behind(self) -> None:
+        if self._now is not None:
+            self._now.leave_behind()
+        elif self._task is not None:  # what spawns it does not come back; should it bring a process all the same, that is killed
+            self._task.cancel()
+
     def _refuse_late_start(self) -> None:
+        late, longer = ("spawned", "that takes longer") if self._now is None else ("ready", "its nodes need longer to load")
         self._note_boot_error(
-            f"{self.worker_id} was not ready within {self._group.start_timeout_seconds:g} s; if its nodes need longer to load, raise "
+            f"{self.worker_id} was not {late} within {self._group.start_timeout_seconds:g} s; if {longer}, raise "
             "process_groups.start_timeout_seconds"
         )
 

@@ -336,6 +336,28 @@ def exit_code_of_a_copy(code: Callable[[], int]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
 
 
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_spawn_that_is_cancelled_at_any_moment_brings_no_process_and_leaves_nothing(times: int) -> None:
+    """What is left would be found by the fixtures of every test."""
+    was_done = False
+    for passes in range(12):
+        spawning = asyncio.create_task(spawned("cat"))
+        for _ in range(passes):
+            await asyncio.sleep(0)
+        if was_done := spawning.done():
+            child = spawning.result()
+            child.kill_tree()
+            await child.reap(SECONDS)
+            child.close()
+            break
+        for _ in range(times):
+            spawning.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await spawning
+    assert was_done, "the last moment was not reached"
+
+
 @FORKS
 @pytest.mark.fault("FAULT-25")
 async def test_a_copy_forked_while_a_child_is_spawned_holds_nothing_of_it_and_does_it_no_harm() -> None:

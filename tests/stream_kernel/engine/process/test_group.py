@@ -685,6 +685,48 @@ async def test_deaths_that_we_inflict_do_not_count() -> None:
     await stage.end()
 
 
+@on_virtual_clock
+async def test_the_death_that_shows_an_input_to_be_poison_does_not_count() -> None:
+    stage = Stage(restart={"intensity": 0})
+    await stage.start()
+    trial = stage.submit(is_trial=True)
+    await stage.children[0].next_command()
+    stage.children[0].die(signal="SIGSEGV")
+    await moments()
+    assert outcome(trial) == "transport maybe_executed"
+    assert (stage.states, stage.group.state, len(stage.children)) == (["ready"], "ready", 2)
+    await stage.end()
+
+
+@on_virtual_clock
+async def test_a_group_that_is_started_again_begins_with_nothing_counted() -> None:
+    stage = Stage(restart={"intensity": 1})
+    for lives in (2, 4):
+        await stage.start()
+        stage.launch.alive[0].die(signal="SIGKILL")
+        await moments()
+        assert (stage.group.state, stage.states, len(stage.children)) == ("ready", ["ready"], lives), "the first one, and at once"
+        stage.group.stop()
+        await stage.gone()
+    assert now() == START
+
+
+@on_virtual_clock
+async def test_a_restart_from_scratch_begins_with_nothing_counted() -> None:
+    stage = Stage(restart={"intensity": 1})
+    await stage.start()
+    for lives in (2, 4):
+        stage.launch.alive[0].die(signal="SIGKILL")
+        await moments()
+        assert (stage.group.state, stage.states, len(stage.children)) == ("ready", ["ready"], lives), "the first one, and at once"
+        stage.group.hold()
+        await stage.gone()
+        stage.group.spawn()
+        await moments()
+    assert now() == START
+    await stage.end()
+
+
 @pytest.mark.parametrize(
     ("strategy", "exit_code", "state"),
     [("permanent", 0, "ready"), ("transient", 0, "failed"), ("transient", 1, "ready"), ("temporary", 1, "failed")],
@@ -781,6 +823,22 @@ async def test_a_worker_that_boots_at_the_second_attempt_is_as_good_as_any() -> 
     stage.children[0].die(exit_code=1)
     await moments()
     assert (stage.group.state, stage.group.boot_error) == ("ready", None)
+    await stage.end()
+
+
+@on_virtual_clock
+async def test_boots_that_failed_before_a_worker_came_up_are_forgotten() -> None:
+    stage = Stage(start_timeout_seconds=10, restart={"intensity": 1, "period_seconds": 1, "backoff_seconds": [0.5, 0.5]})
+    await stage.start()
+    for _ in range(3):
+        await asyncio.sleep(5)
+        stage.launch.traits.boots = False
+        stage.launch.alive[0].die(signal="SIGKILL")
+        await asyncio.sleep(1)
+        assert stage.states == ["booting"]
+        stage.launch.traits.boots = True
+        await asyncio.sleep(11)
+        assert (stage.group.state, stage.states) == ("ready", ["ready"]), "one in a row"
     await stage.end()
 
 
@@ -910,19 +968,30 @@ async def test_stopping_drops_the_queue_as_not_executed_and_lets_the_worker_fini
 @pytest.mark.fault("FAULT-27")
 @on_virtual_clock
 async def test_the_end_is_bounded_for_workers_that_are_idle_and_those_that_hang() -> None:
-    keys: dict[str, Any] = {"stop_timeout_seconds": 5, "eof_timeout_seconds": 0.5, "terminate_timeout_seconds": 1}
+    keys: dict[str, Any] = {"stop_timeout_seconds": 4, "eof_timeout_seconds": 0.25, "terminate_timeout_seconds": 1.5}
     stage = Stage(workers=2, **keys)
     stage.launch.traits.ignores = DEAF
     await stage.start()
     hanging = stage.submit(seconds=3600)
     idle, busy = stage.children[1], stage.children[0]
     await busy.next_command()
-    stage.group.end(now() + 5)
-    await asyncio.sleep(1.6)
+    stage.group.end(now() + 10)
+    await asyncio.sleep(1.85)
     assert (idle.is_alive, busy.is_alive) == (True, False), "one that is at work has had its patience"
     await stage.gone()
-    assert now() - START == 6.5
+    assert now() - START == 5.75
     assert (outcome(hanging), stage.group.state) == ("transport maybe_executed", "stopped")
+
+
+@on_virtual_clock
+async def test_a_restart_from_scratch_gives_its_workers_their_stop_timeout() -> None:
+    stage = Stage(stop_timeout_seconds=4, eof_timeout_seconds=0.25, terminate_timeout_seconds=1.5)
+    stage.launch.traits.ignores = DEAF
+    await stage.start()
+    stage.group.hold()
+    await stage.gone()
+    assert (now() - START, stage.group.state) == (5.75, "starting")
+    await stage.end()
 
 
 @on_virtual_clock

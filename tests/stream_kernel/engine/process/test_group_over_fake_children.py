@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from engine_on_fakes import EngineOnFakes, fake_config, supervisor_on
-from stream_kernel import BoundaryDispatchInput, BoundaryTransportError, WorkerBootstrapError
+from stream_kernel import BoundaryDispatchInput, BoundaryTimeoutError, BoundaryTransportError, RoutingResult, WorkerBootstrapError
 from stream_kernel.engine.base import Answer, AtWork, Loss
 from stream_kernel.testing import FakeChild, FakeLaunch, RecordingSink
 from stream_kernel.testing.fake_process import ChildTraits
@@ -155,6 +155,25 @@ async def test_a_deadline_that_passes_in_the_queue_touches_no_worker() -> None:
         assert [each.correlation_id for each in fakes.latest.commands] == ["first"]
 
 
+@pytest.mark.fault("FAULT-31")
+@on_virtual_clock
+async def test_the_time_in_front_of_a_full_queue_is_time_in_the_queue() -> None:
+    async with supervisor_on(FakeLaunch(), fake_config({"g": {"max_queued": 1}}), RecordingSink()) as supervisor:
+
+        def call(seconds: float) -> asyncio.Task[RoutingResult]:
+            entry = BoundaryDispatchInput(1, "g", "n")
+            return asyncio.create_task(supervisor.execute_boundary(run_id="r", scenario_id="s", inputs=[entry], timeout_seconds=seconds))
+
+        before = [call(60), call(60)]  # one at work, one in the queue
+        with pytest.raises(BoundaryTimeoutError) as failed:
+            await call(5)
+        report = failed.value.report
+        assert (now() - START, report.reason) == (5.0, "the queue of the group was full until the deadline")
+        assert [command.queued_seconds for command in report.commands] == [5.0]
+        for each in before:
+            each.cancel()
+
+
 @on_virtual_clock
 async def test_what_was_behind_the_head_of_a_dead_worker_is_run_once_by_the_next() -> None:
     async with EngineOnFakes({"g": {"depth": 3}}) as fakes:
@@ -230,6 +249,41 @@ async def test_a_worker_that_says_nothing_is_given_its_start_timeout_twice() -> 
     assert 8 <= now() - START <= 9.1
     assert fakes.group().state == "failed"
     await fakes.engine.kill(fakes.group_names)
+
+
+@pytest.mark.fault("FAULT-10")
+@on_virtual_clock
+async def test_a_start_whose_spawns_do_not_come_back_ends_and_so_does_the_close() -> None:
+    launch = FakeLaunch()
+    launch.may_spawn.clear()
+    keys = {"start_timeout_seconds": 4, "reap_timeout_seconds": 3}
+    config = fake_config({"g": {**keys, "workers": 2}, "h": keys})
+    supervisor = supervisor_on(launch, config, RecordingSink())
+    with pytest.raises(WorkerBootstrapError, match="'g': g#0 was not spawned within 4 s"):
+        await supervisor.start_groups()
+    assert now() - START <= 4 + 3  # g#1 is ended with its group, which has its own bound
+    starting = asyncio.create_task(supervisor.start_groups())
+    await asyncio.sleep(1)
+    closing = now()
+    await supervisor.close()
+    assert now() - closing <= 5 + 3  # the stop timeout, of which each group has its share, and the bound of the last one
+    await starting  # what was stopped meanwhile is not started any more
+    assert (launch.children, {group.state for group in supervisor.engine.snapshot()}) == ([], {"stopped"})
+
+
+@on_virtual_clock
+async def test_a_replacement_whose_spawn_does_not_come_back_is_tried_again() -> None:
+    async with EngineOnFakes({"g": {"start_timeout_seconds": 4}}) as fakes:
+        fakes.launch.may_spawn.clear()
+        fakes.latest.die(signal="SIGKILL")
+        await asyncio.sleep(3)
+        waiting = fakes.submit("waiting", seconds=60)
+        await asyncio.sleep(2)
+        fakes.launch.may_spawn.set()
+        await fakes.sink.wait_for("worker_ready", generation=3)
+        await fakes.latest.next_command()
+        fakes.latest.answer()
+        assert isinstance(await waiting.future, Answer)
 
 
 @on_virtual_clock

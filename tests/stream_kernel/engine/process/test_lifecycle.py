@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stream_kernel.engine.process.lifecycle import TRANSITIONS, Instruction, WorkerEvent, WorkerLife, WorkerState, diagram
 
 ARCHITECTURE = Path(__file__).parents[4] / "docs" / "architecture.md"
-WAITS: dict[WorkerState, float] = {"booting": 30.0, "stopping": 5.0, "closing": 0.5, "terminating": 1.0, "killing": 2.0}
+WAITS: dict[WorkerState, float] = {"spawning": 20.0, "booting": 30.0, "stopping": 5.0, "closing": 0.5, "terminating": 1.0, "killing": 2.0}
 WITHOUT_PROCESS = ("stopped", "backoff", "failed")
 
 
@@ -66,12 +66,21 @@ def test_a_worker_that_is_not_ready_in_time_is_refused_before_it_is_killed() -> 
     assert one.take("overdue", 37.0) == ("refuse_late_start", "kill")
 
 
+def test_a_spawn_that_is_not_done_in_time_is_refused_and_given_up_and_what_it_brings_all_the_same_is_killed() -> None:
+    one = driven("start", now=7.0)
+    assert one.deadline == 27.0
+    assert one.take("overdue", 27.0) == ("refuse_late_start", "leave_behind")
+    assert (one.state, one.deadline) == ("killing", 29.0)
+    assert one.take("overdue", 29.0) == ("leave_behind",)
+    assert (one.take("spawned", 30.0), one.state, one.deadline) == (("kill",), "killing", 32.0)
+
+
 def test_a_pause_ends_with_the_next_start() -> None:
     one = life()
     one.take("back_off", 10.0, wait=2.5)
     assert (one.state, one.deadline) == ("backoff", 12.5)
     assert one.take("overdue", 12.5) == ("spawn",)
-    assert one.deadline is None
+    assert (one.state, one.deadline) == ("spawning", 32.5)
 
 
 def test_a_second_stop_may_shorten_the_bound_of_the_first_and_never_prolongs_it() -> None:
@@ -139,7 +148,7 @@ class Process:
             self.is_coming = True
         if "leave_behind" in instructions:
             assert self.is_there or self.is_coming
-        if set(instructions) - {"spawn", "leave_behind"}:
+        if set(instructions) - {"spawn", "leave_behind", "refuse_late_start"}:
             assert self.is_there, f"{instructions} without a process"
 
     def can(self, event: WorkerEvent) -> bool:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -55,6 +56,24 @@ def test_the_dead_are_reaped_too(spawn: Callable[..., int]) -> None:
     assert is_there(pid)
     end_orphans([pid])
     assert not is_there(pid)
+
+
+def test_who_waits_for_one_of_them_already_gets_its_status_first(spawn: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+    awaited, forgotten = spawn(), spawn()
+    for pid in (awaited, forgotten):
+        kill_and_wait(pid)
+    now, told = 0.0, 0
+
+    def pass_time(seconds: float) -> None:
+        nonlocal now, told
+        now += seconds
+        if not told and now > 0.09:
+            told = os.waitpid(awaited, 0)[1]
+
+    monkeypatch.setattr("stream_kernel.engine.process.orphans.time", SimpleNamespace(monotonic=lambda: now, sleep=pass_time))
+    end_orphans([awaited, forgotten])
+    assert os.WTERMSIG(told) == signal.SIGKILL
+    assert 0.1 < now < 0.2 and not is_there(forgotten)
 
 
 def test_where_nothing_may_block_they_are_killed_at_once_and_a_thread_reaps_them(spawn: Callable[..., int]) -> None:

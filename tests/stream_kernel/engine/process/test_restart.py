@@ -71,6 +71,13 @@ def test_what_was_told_to_forget_starts_over() -> None:
     assert one.after_death(0, 1.0, KILLED) == Replace(0.0)
 
 
+def test_what_was_told_to_forget_has_seen_no_boot_fail() -> None:
+    one = policy(intensity=5)
+    for _ in range(3):
+        assert one.after_failed_boot(0, 0.0, was_ever_ready=False) == Replace(0.0)
+        one.forget()
+
+
 def test_deaths_that_we_inflict_never_count() -> None:
     one = policy(intensity=1)
     assert [one.after_inflicted() for _ in range(100)] == [Replace(0.0)] * 100

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -22,14 +23,28 @@ from virtual_clock import START, on_virtual_clock
 
 ROUTES = (NodeRoute("n", "g"),)
 STUBBORN: frozenset[Ignored] = frozenset(("stop", "end of stdin", "terminate"))
+WAITS: dict[str, Any] = {"stop_timeout_seconds": 4, "eof_timeout_seconds": 0.25, "terminate_timeout_seconds": 1.5}
+"""Not what a group has that says nothing."""
+
+
+class DeafLaunch(FakeLaunch):
+    """Does not hear that nobody waits for it any more."""
+
+    async def __call__(
+        self, arguments: Callable[[int, int], Sequence[str]], environment: Mapping[str, str], *, group: str, worker_id: str
+    ) -> FakeChild:
+        while not self.may_spawn.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.may_spawn.wait()
+        return await super().__call__(arguments, environment, group=group, worker_id=worker_id)
 
 
 class Place:
     """A slot, its owner, and the processes in it. It is never started again by itself."""
 
-    def __init__(self, traits: ChildTraits | None = None, **keys: Any) -> None:
+    def __init__(self, traits: ChildTraits | None = None, launch: FakeLaunch | None = None, **keys: Any) -> None:
         """`keys` are those of the group."""
-        self.launch = FakeLaunch(traits)
+        self.launch = launch or FakeLaunch(traits)
         self.sink = RecordingSink()
         self.refuses: str | None = None
         self.calls: list[str] = []
@@ -239,17 +254,56 @@ async def test_what_is_ended_while_it_spawns_is_ended_when_it_has(ending: str) -
     assert place.child.bootstrap is None
 
 
+@pytest.mark.parametrize("ending", ["stop", "kill"])
 @on_virtual_clock
-async def test_what_is_ended_while_its_spawn_hangs_waits_for_it_in_peace() -> None:
-    place = Place(reap_timeout_seconds=2)
+async def test_what_is_ended_while_its_spawn_hangs_is_given_up_after_a_bound(ending: str) -> None:
+    place = Place(reap_timeout_seconds=3)
     place.launch.may_spawn.clear()
     place.slot.start()
     await moments()
-    place.slot.kill("not wanted", final=True)
-    await asyncio.sleep(3600)
-    assert place.slot.state == "killing"
+    if ending == "stop":
+        place.slot.stop(patience=inf)
+    else:
+        place.slot.kill("not wanted", final=True)
+    await place.slot.launched()
+    await place.slot.gone()
+    (end,) = place.ends
+    assert (now() - START, end.kind, end.exit, place.slot.state) == (3.0, "stopped", None, "stopped")
+    assert (place.launch.children, place.events) == ([], [])
+
+
+@pytest.mark.fault("FAULT-10")
+@on_virtual_clock
+async def test_a_spawn_that_does_not_come_back_within_the_start_timeout_is_a_boot_error_that_says_so() -> None:
+    place = Place(start_timeout_seconds=7)
+    place.launch.may_spawn.clear()
+    place.slot.start()
+    await place.slot.launched()
+    (end,) = place.ends
+    assert (now() - START, end.kind, end.exit, place.slot.state) == (7.0, "unbootable", None, "stopped")
+    assert str(end.boot_error) == (
+        "group 'g': g#0 was not spawned within 7 s; if that takes longer, raise process_groups.start_timeout_seconds"
+    )
+    await place.slot.gone()
     place.launch.may_spawn.set()
-    assert (await place.over()).kind == "stopped"
+    await place.ready_slot()
+    await asyncio.sleep(3600)
+    assert (place.slot.state, place.slot.generation, len(place.launch.children)) == ("ready", 2, 1)
+    place.slot.kill("enough", final=True)
+    await place.over()
+
+
+@on_virtual_clock
+async def test_a_process_that_comes_of_a_spawn_which_was_given_up_is_killed() -> None:
+    place = Place(launch=DeafLaunch(), start_timeout_seconds=7, reap_timeout_seconds=3)
+    place.launch.may_spawn.clear()
+    place.slot.start()
+    await asyncio.sleep(60)
+    assert (place.slot.state, place.ends) == ("killing", [])
+    place.launch.may_spawn.set()
+    end = await place.over()
+    assert (end.kind, report(end).signal, place.child.bootstrap) == ("unbootable", "SIGKILL", None)
+    assert "g#0 was not spawned within 7 s" in str(end.boot_error)
 
 
 @on_virtual_clock
@@ -291,7 +345,7 @@ async def test_a_pause_that_is_called_off_starts_nothing(ending: str) -> None:
 
 @on_virtual_clock
 async def test_a_worker_that_obeys_nothing_meets_each_step_after_exactly_its_wait() -> None:
-    place = Place(ChildTraits(ignores=STUBBORN), stop_timeout_seconds=5, eof_timeout_seconds=0.5, terminate_timeout_seconds=1)
+    place = Place(ChildTraits(ignores=STUBBORN), **WAITS)
     slot = await place.ready_slot()
     slot.stop()
     seen: list[tuple[float, str]] = [(0.0, slot.state)]
@@ -299,7 +353,7 @@ async def test_a_worker_that_obeys_nothing_meets_each_step_after_exactly_its_wai
         await asyncio.sleep(0.125)
         if seen[-1][1] != slot.state:
             seen.append((now() - START, slot.state))
-    assert seen == [(0.0, "stopping"), (5.0, "closing"), (5.5, "terminating"), (6.5, "killing"), (6.625, "stopped")]
+    assert seen == [(0.0, "stopping"), (4.0, "closing"), (4.25, "terminating"), (5.75, "killing"), (5.875, "stopped")]
     end = await place.over()
     assert place.child.log[2:] == ["stop", "end of stdin", "terminate", "kill", "kill", "reap", "close"]
     assert (end.kind, report(end).signal, place.events[-1]) == ("stopped", "SIGKILL", "worker_stopped forced")
@@ -309,14 +363,14 @@ async def test_a_worker_that_obeys_nothing_meets_each_step_after_exactly_its_wai
     ("ignores", "seconds", "status"),
     [
         ((), 0.0, "exit code 0"),
-        (("stop",), 5.0, "exit code 0"),
-        (("stop", "end of stdin"), 5.5, "killed by SIGTERM"),
-        (("stop", "end of stdin", "terminate"), 6.5, "killed by SIGKILL"),
+        (("stop",), 4.0, "exit code 0"),
+        (("stop", "end of stdin"), 4.25, "killed by SIGTERM"),
+        (("stop", "end of stdin", "terminate"), 5.75, "killed by SIGKILL"),
     ],
 )
 @on_virtual_clock
 async def test_a_worker_ends_at_the_first_step_that_it_obeys(ignores: tuple[Ignored, ...], seconds: float, status: str) -> None:
-    place = Place(ChildTraits(ignores=frozenset(ignores)), stop_timeout_seconds=5, eof_timeout_seconds=0.5, terminate_timeout_seconds=1)
+    place = Place(ChildTraits(ignores=frozenset(ignores)), **WAITS)
     slot = await place.ready_slot()
     slot.stop()
     await slot.gone()
@@ -340,14 +394,14 @@ async def test_a_stop_without_end_of_patience_is_waited_for_and_can_be_given_one
 
 @on_virtual_clock
 async def test_a_stop_that_is_asked_for_again_on_the_way_gives_no_more_time() -> None:
-    place = Place(ChildTraits(ignores=STUBBORN), stop_timeout_seconds=5, eof_timeout_seconds=0.5, terminate_timeout_seconds=1)
+    place = Place(ChildTraits(ignores=STUBBORN), **WAITS)
     slot = await place.ready_slot()
     slot.stop()
-    for seconds in (5.25, 0.5, 0.25):
+    for seconds in (4.125, 0.25, 0.5):
         await asyncio.sleep(seconds)
         slot.stop(patience=inf)
     await slot.gone()
-    assert now() - START == 6.5
+    assert now() - START == 5.75
     await place.over()
 
 
@@ -363,23 +417,23 @@ async def test_who_was_asked_to_end_has_not_been_lost_whatever_ends_it() -> None
 
 @on_virtual_clock
 async def test_a_worker_that_cannot_be_ended_at_all_is_left_behind_after_a_bound() -> None:
-    place = Place(ChildTraits(ignores=STUBBORN | {"kill"}), reap_timeout_seconds=2)
+    place = Place(ChildTraits(ignores=STUBBORN | {"kill"}), reap_timeout_seconds=3)
     slot = await place.ready_slot()
     slot.kill("enough", final=True)
     await slot.gone()
     (end,) = place.ends
-    assert (now() - START, slot.state, end.kind) == (2.0, "stopped", "stopped")
+    assert (now() - START, slot.state, end.kind) == (3.0, "stopped", "stopped")
     assert (report(end).exit_code, report(end).signal) == (None, None)
 
 
 @on_virtual_clock
 async def test_a_worker_that_cannot_be_ended_and_has_closed_its_pipes_is_left_behind_after_a_bound_too() -> None:
-    place = Place(ChildTraits(ignores=STUBBORN | {"kill"}), reap_timeout_seconds=2)
+    place = Place(ChildTraits(ignores=STUBBORN | {"kill"}), reap_timeout_seconds=3)
     slot = await place.ready_slot()
     slot.kill("enough", final=True)
     place.child.hang_up()
     await slot.gone()
-    assert 2 <= now() - START <= 2.1
+    assert 3 <= now() - START <= 3.1
     assert slot.state == "stopped"
 
 

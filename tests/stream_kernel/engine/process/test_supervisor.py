@@ -15,6 +15,7 @@ from stream_kernel import RuntimeConfig, WorkerBootstrapError
 from stream_kernel.engine.process.supervisor import ProcessEngine
 from stream_kernel.errors import ConfigurationError
 from stream_kernel.observability.sinks import EventHub
+from stream_kernel.routing.router import NodeRoute
 from stream_kernel.testing import FakeLaunch, RecordingSink
 from stream_kernel.testing.fake_process import Ignored
 from virtual_clock import START, on_virtual_clock
@@ -272,4 +273,24 @@ async def test_a_failed_group_that_was_killed_is_an_ordinary_stopped_one_and_sta
     assert (house.states, engine.is_open) == (["stopped", "stopped"], False)
     await house.opened()
     assert (house.states, engine.is_open) == (["ready", "ready"], True)
+    await house.end()
+
+
+@on_virtual_clock
+async def test_when_all_groups_are_stopped_the_next_workers_may_declare_other_nodes() -> None:
+    house = House()
+    engine = await house.opened()
+    await engine.end(["b"])
+    house.launch.traits.routes = (NodeRoute("one", "a"), NodeRoute("two", "b", sends_to=("one",)))
+    await engine.start(["b"])
+    with pytest.raises(WorkerBootstrapError, match="declares other nodes than the workers before it"):
+        await engine.wait_ready()  # group a is still there, and knows the routes of before
+    await engine.kill(["a", "b"])
+    await engine.start(["a"])
+    await moments()
+    assert (house.states, house.launch.alive[0].log) == (["ready", "stopped"], ["bootstrap"]), "it is not told the routes of before"
+    await engine.start(["b"])
+    await engine.wait_ready()
+    route = engine.router.find("two")
+    assert route is not None and route.sends_to == ("one",)
     await house.end()
