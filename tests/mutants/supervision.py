@@ -304,6 +304,14 @@ ENDINGS = (
         ),
     ),
     Mutant(
+        "groups-end-in-the-order-of-the-configuration",
+        "the order of an end is that of the starts, whatever the configuration says",
+        "engine/base.py",
+        "return sorted(groups, key=lambda name: self._started.index(name) if name in self._started else -1)",
+        "return list(groups)",
+        ("engine/process/test_supervisor.py", "engine/test_engine_contract.py::test_the_group_that_was_started_last_is_stopped_first"),
+    ),
+    Mutant(
         "retiring-worker-is-forgotten",
         "an end waits for workers that were replaced and are not gone yet",
         "engine/process/group.py",
