@@ -237,6 +237,8 @@ def _stop(summary: RunSummary, failure: LineFailure) -> Iterator[str]:
         yield f"stream-kernel: stopped at line {failure.line}: {failure.message}"
     if failure.reason is not None:
         yield f"  why: {failure.reason}"
+    if summary.problem is not None:
+        yield f"  {summary.problem}"
     if failure.category != "input":
         yield f"  did it run: {failure.delivery}"
     if summary.report is not None and failure.category in ("transport", "timeout"):

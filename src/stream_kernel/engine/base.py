@@ -143,7 +143,9 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GroupSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """One group at one moment. `late_replies` came after their caller had gone and were dropped; `waiting` calls found no room yet."""
+    """One group at one moment. `late_replies` came after their caller had gone and were dropped; `waiting` calls found no room yet;
+    `failure` says why it has failed, where it has.
+    """
 
     name: str
     state: str
@@ -151,6 +153,7 @@ class GroupSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     workers: tuple[WorkerSnapshot, ...]
     late_replies: int = 0
     waiting: int = 0
+    failure: str | None = None
 
 
 class Engine(ABC):

@@ -227,7 +227,8 @@ class _InlineGroup:
             restarts=max(0, self.generation - 1),
         )
         queued = len(self.waiting) - worker.in_flight
-        return GroupSnapshot(name=self.name, state=self.state, queued=queued, workers=(worker,))
+        failure = str(self.boot_error) if self.state == "failed" else None
+        return GroupSnapshot(name=self.name, state=self.state, queued=queued, workers=(worker,), failure=failure)
 
     async def _execute(self, ticket: InlineTicket) -> None:
         loop = asyncio.get_running_loop()
