@@ -199,7 +199,7 @@ AT_WORK = (
     ),
     Mutant(
         "caller-hears-before-the-kill",
-        "the caller hears of its deadline when the worker is dead, or 15 ms after the kill",
+        "the caller hears of its deadline when the worker is dead, or 10 ms after the kill",
         "engine/process/incarnation.py",
         "            self._owner.hung(DEADLINE_PASSED)\n",
         "            self._give_up_on(ticket)\n            self._owner.hung(DEADLINE_PASSED)\n",

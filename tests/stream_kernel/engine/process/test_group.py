@@ -676,6 +676,20 @@ async def test_a_group_whose_workers_die_too_often_fails_loudly_and_answers_at_o
 
 
 @on_virtual_clock
+async def test_a_group_that_is_given_up_ends_its_healthy_workers_too_and_what_they_have_at_work() -> None:
+    stage = Stage(workers=2, restart={"intensity": 0})
+    await stage.start()
+    tickets = [stage.submit(), stage.submit()]
+    for child in stage.children:
+        await child.next_command()
+    stage.children[0].die(signal="SIGSEGV")
+    await moments()
+    assert [outcome(ticket) for ticket in tickets] == ["transport maybe_executed"] * 2
+    assert [loss(ticket).reason for ticket in tickets] == ["killed by SIGSEGV", "its group has failed"]
+    assert (stage.group.state, stage.launch.alive) == ("failed", [])
+
+
+@on_virtual_clock
 async def test_deaths_that_we_inflict_do_not_count() -> None:
     stage = Stage(restart={"intensity": 0})
     await stage.start()
