@@ -120,7 +120,8 @@ def _failure_lines(report: FailureReport) -> list[str]:
     at = [] if report.input_index is None else [f"input {report.input_index}"]
     at += [] if report.node is None else [f"node '{report.node}'"]
     if at:
-        lines.append(f"  at work        {' in '.join(at)}")
+        has_run = any(command.delivery == "maybe_executed" for command in report.commands)
+        lines.append(f"  {'at work' if has_run else 'for':<15}{' in '.join(at)}")
     if report.exception_type is not None:
         lines.append(f"  raised         {report.exception_type}")
     for command in report.commands:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from stream_kernel.reports import CommandReport, FailureReport, NodeTiming, WorkerExitReport
+from stream_kernel.reports import CommandReport, Delivery, FailureReport, NodeTiming, WorkerExitReport
 
 EXIT = WorkerExitReport(
     worker_id="execution.cpu#1",
@@ -92,6 +92,13 @@ def test_what_no_worker_had_is_told_without_one() -> None:
         "    did it run   not_executed",
         "    time         queued 2.000 s",
     ]
+
+
+@pytest.mark.parametrize("deliveries", [(), ("not_executed",), ("executed", "not_executed")])
+def test_what_no_worker_was_lost_with_is_not_said_to_have_been_at_work(deliveries: tuple[Delivery, ...]) -> None:
+    commands = tuple(msgspec.structs.replace(COMMAND, delivery=delivery) for delivery in deliveries)
+    report = FailureReport(reason="the supervisor is stopped", node="plain", input_index=0, commands=commands)
+    assert str(report).splitlines()[:2] == ["the supervisor is stopped", "  for            input 0 in node 'plain'"]
 
 
 def test_a_report_that_knows_nothing_is_a_line_all_the_same() -> None:

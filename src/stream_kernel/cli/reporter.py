@@ -242,15 +242,16 @@ def _stop(summary: RunSummary, failure: LineFailure) -> Iterator[str]:
     if failure.category != "input":
         yield f"  did it run: {failure.delivery}"
     if summary.report is not None and failure.category in ("transport", "timeout"):
-        yield from _details(summary.report, summary.line_at_work)
+        has_run = failure.delivery != "not_executed" or summary.report.exit is not None
+        yield from _details(summary.report, summary.line_at_work, "at work" if has_run else "for")
 
 
-def _details(report: FailureReport, line_at_work: int | None) -> Iterator[str]:
-    """What a report knows beyond its reason: what was at work, where the time went, how the worker ended, its stack."""
+def _details(report: FailureReport, line_at_work: int | None, label: str) -> Iterator[str]:
+    """What a report knows beyond its reason: what it is about, where the time went, how the worker ended, its stack."""
     at_work = [] if line_at_work is None else [f"line {line_at_work}"]
     at_work += [] if report.node is None else [f"node '{report.node}'"]
     if at_work:
-        yield f"  at work: {' in '.join(at_work)}"
+        yield f"  {label}: {' in '.join(at_work)}"
     # The rest in its own words; where it counts inputs of a call, a run counts lines.
     ended = None if report.exit is None else _shortened(report.exit)
     yield from str(msgspec.structs.replace(report, node=None, input_index=None, exit=ended)).splitlines()[1:]

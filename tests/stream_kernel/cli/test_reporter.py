@@ -415,6 +415,12 @@ def test_a_lost_worker_says_what_was_at_work_where_the_time_went_and_how_it_ende
     ]
 
 
+def test_a_line_that_never_ran_is_not_said_to_have_been_at_work() -> None:
+    stopped = failure_with(category="transport", delivery="not_executed", reason="the queue of the group is full")
+    shown = closing(outcome="failed", stopped_by=stopped, report=FailureReport(node="decide", input_index=0), line_at_work=8)
+    assert shown[2:-1] == ["  did it run: not_executed", "  for: line 8 in node 'decide'"]
+
+
 def test_a_timeout_shows_the_stack() -> None:
     stopped = failure_with(category="timeout", delivery="maybe_executed")
     report = FailureReport(reason="a command passed its deadline", node="decide", stack='File "nodes.py", line 3 in decide')
