@@ -1,10 +1,15 @@
-"""What is reported of a failed call, of its commands and of a worker that ended: frozen values, and their text for people."""
+"""What is reported of a failed call, of its commands and of a worker that ended: frozen values, and their text for people.
+
+That text shows what callers, configurations and workers have said: whatever it is, it is escaped, and a line of it stays one line.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import msgspec
+
+from stream_kernel.printable import printable
 
 __all__ = ["Category", "CommandReport", "Delivery", "FailureReport", "NodeTiming", "OutOfMemory", "WorkerExitReport"]
 
@@ -73,7 +78,7 @@ class WorkerExitReport(msgspec.Struct, frozen=True, kw_only=True):
     """The last 50 lines that it wrote to stderr, control characters escaped. They may quote anything: treat them as confidential."""
 
     def __str__(self) -> str:
-        return "\n".join(_exit_lines(self))
+        return "\n".join(map(printable, _exit_lines(self)))
 
 
 class FailureReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +117,7 @@ class FailureReport(msgspec.Struct, frozen=True, kw_only=True):
         return () if self.exit is None else self.exit.stderr_tail
 
     def __str__(self) -> str:
-        return "\n".join(_failure_lines(self))
+        return "\n".join(map(printable, _failure_lines(self)))
 
 
 def _failure_lines(report: FailureReport) -> list[str]:
@@ -154,7 +159,7 @@ def _exit_lines(report: WorkerExitReport) -> list[str]:
         at = "" if report.input_index is None else f", input {report.input_index} of its command"
         lines.append(f"    was running  node '{report.node}'{at}")
     if report.trace_ids:
-        shown = ", ".join(report.trace_ids[:_SHOWN_TRACES])
+        shown = ", ".join(map(_cut, report.trace_ids[:_SHOWN_TRACES]))
         rest = len(report.trace_ids) - _SHOWN_TRACES
         lines.append(f"    in flight    {shown}{f' and {rest} more' if rest > 0 else ''}")
     served = f"{report.requests} command" if report.requests == 1 else f"{report.requests} commands"
@@ -172,8 +177,12 @@ def _is_own_frame(line: str) -> bool:
 _OWN_PLACES = ("/stream_kernel/worker/", "/stream_kernel/nodes/runner.py", "<frozen runpy>")
 
 
+def _cut(trace_id: str) -> str:
+    return trace_id if len(trace_id) <= _TRACE_LIMIT else f"{trace_id[:_TRACE_LIMIT]}…"
+
+
 def _peak(peak_rss_bytes: int | None) -> str:
     return "" if peak_rss_bytes is None else f", peak {peak_rss_bytes / (1 << 20):.0f} MiB"
 
 
-_SHOWN_TRACES = 5
+_SHOWN_TRACES, _TRACE_LIMIT = 5, 80

@@ -133,6 +133,26 @@ def test_of_many_in_flight_the_first_are_named_and_the_rest_counted() -> None:
     assert "    in flight    t0, t1, t2, t3, t4 and 3 more" in str(end).splitlines()
 
 
+EVIL = "t\n2026-01-01 CRITICAL root: admin logged in\x1b[2J\u2028\r\ud800"
+TAMED = r"t\n2026-01-01 CRITICAL root: admin logged in\x1b[2J\u2028\r\ud800"
+
+
+@pytest.mark.fault("FAULT-24")
+def test_what_others_have_said_is_shown_and_not_obeyed() -> None:
+    end = msgspec.structs.replace(EXIT, trace_ids=(EVIL, "t2"), reason=EVIL, node=EVIL)
+    report = FailureReport(reason=EVIL, node=EVIL, input_index=0, exception_type=EVIL, exit=end, commands=(COMMAND,))
+    lines = str(report).split("\n")
+    assert len(lines) == len(str(FailureReport(node="n", exception_type="E", exit=EXIT, commands=(COMMAND,))).split("\n"))
+    assert [line.isprintable() for line in lines] == [True] * len(lines)
+    assert f"    in flight    {TAMED}, t2" in lines and f"    in flight    {TAMED}, t2" in str(end).split("\n")
+    assert lines[:3] == [TAMED, f"  at work        input 0 in node '{TAMED}'", f"  raised         {TAMED}"]
+
+
+def test_a_long_trace_id_is_cut() -> None:
+    end = msgspec.structs.replace(EXIT, trace_ids=("x" * 80, "y" * 60_000))
+    assert f"    in flight    {'x' * 80}, {'y' * 80}…" in str(end).splitlines()
+
+
 def test_the_short_ways_to_an_end_go_through_its_report() -> None:
     report = FailureReport(exit=EXIT)
     assert (report.exit_code, report.signal, report.stderr_tail) == (None, "SIGSEGV", EXIT.stderr_tail)

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from stream_kernel.execution.orchestration.run_summary import GroupTotals, LineFailure, NodeTotals, RunSummary
 from stream_kernel.execution.orchestration.stream_run import Progress
+from stream_kernel.printable import printable
 from stream_kernel.reports import FailureReport, WorkerExitReport
 
 __all__ = ["BarReporter", "PlainReporter", "Reporter", "counted", "discard", "make_console", "reporter_for", "show_closing", "show_totals"]
@@ -211,7 +212,7 @@ def _seconds(value: float) -> str:
 def show_closing(summary: RunSummary, output: str, console: Console) -> None:
     """Why the run did not take all of its input, and what is complete; nothing when it did."""
     for line in _closing(summary, output):
-        console.print(Text(line), soft_wrap=True)
+        console.print(Text(printable(line)), soft_wrap=True)
 
 
 def _closing(summary: RunSummary, output: str) -> Iterator[str]:

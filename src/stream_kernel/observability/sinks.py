@@ -8,6 +8,7 @@ from typing import Protocol
 
 from stream_kernel.observability.events import LifecycleEvent
 from stream_kernel.observability.quiet import QuietLogger
+from stream_kernel.printable import printable
 
 __all__ = ["EventHub", "LoggingSink", "Sink"]
 
@@ -36,7 +37,7 @@ class LoggingSink:
             event.generation,
             event.pid,
             f" {event.mode}" if event.mode else "",
-            f": {event.reason}" if event.reason else "",
+            f": {printable(event.reason)}" if event.reason else "",
             f"\n{event.exit}" if event.kind == "worker_failed" and event.exit is not None else "",
             extra={"event": event},
         )

@@ -345,6 +345,11 @@ def test_a_group_that_has_failed_for_good_is_named_with_the_reason() -> None:
     ]
 
 
+def test_a_reason_that_a_terminal_would_obey_is_escaped() -> None:
+    shown = closing(outcome="failed", stopped_by=failure_with(reason="the node ended the chain: a\n\x1b[2J"))
+    assert shown[1] == r"  why: the node ended the chain: a\n\x1b[2J"
+
+
 def test_a_reason_that_is_not_known_is_left_out() -> None:
     shown = closing(outcome="failed", stopped_by=failure_with(category="timeout", delivery="maybe_executed"), lines_complete=1, outputs=1)
     assert shown[1:] == ["  did it run: maybe_executed", "  complete: line 1 (1 output in out.jsonl)"]

@@ -115,6 +115,8 @@ def test_groups_are_found_by_name_and_by_node() -> None:
             "process_groups[1].nodes: node 'score' is already in group 'cpu'",
         ),
         ({"process_groups": [GROUP, {"name": "cpu", "nodes": ["b"]}]}, "process_groups[1].name: there is another group named 'cpu'"),
+        (group(name="a\n\x1b[2J"), r"process_groups[0].name: 'a\n\x1b[2J': a name must not hold control characters"),
+        (group(nodes=["score", "a\n"]), r"process_groups[0].nodes: 'a\n': a name must not hold control characters"),
         ({"discovery_modules": []}, "process_groups[0].discovery_modules: name the modules"),
         ({"nodes": {"scor": {"a": 1}}}, "nodes.scor: settings for a node that is in no group"),
         ({"source": {"target": "read"}}, "source.target: node 'read' is in no group"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import msgspec
 import pytest
 
 from stream_kernel.observability.events import EventKind, LifecycleEvent
@@ -80,3 +81,12 @@ def test_a_lost_worker_is_logged_with_its_report_and_one_that_was_stopped_withou
     failed, stopped = [record.getMessage() for record in caplog.records]
     assert failed == f"worker_failed g-0 generation 1 pid 7: killed by SIGKILL\n{EXIT}"
     assert stopped == "worker_stopped g-0 generation 1 pid 7 forced"
+
+
+@pytest.mark.parametrize("fields", [{"reason": "a\n\x1b[2J"}, {"exit": msgspec.structs.replace(EXIT, trace_ids=("a\n\x1b[2J",))}])
+def test_a_record_of_a_lost_worker_has_no_line_and_no_colour_of_a_stranger(
+    caplog: pytest.LogCaptureFixture, fields: dict[str, Any]
+) -> None:
+    LoggingSink().emit(event("worker_failed", **fields))
+    (record,) = [record.getMessage() for record in caplog.records]
+    assert r"a\n\x1b[2J" in record and all(line.isprintable() for line in record.split("\n"))
