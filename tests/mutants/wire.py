@@ -174,6 +174,14 @@ STDERR = (
         ("engine/process/test_stderr.py",),
     ),
     Mutant(
+        "events-are-kept-whole",
+        "of the events that are kept, only the latest ends have what their worker has written",
+        "observability/sinks.py",
+        "        if len(self._with_stderr) > _ENDS_WITH_STDERR:",
+        "        if len(self._with_stderr) > self._emitted:",
+        ("observability/test_sinks.py",),
+    ),
+    Mutant(
         "stderr-line-has-no-end",
         "a line of stderr without end is cut",
         "engine/process/stderr.py",

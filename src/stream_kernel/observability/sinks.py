@@ -6,6 +6,8 @@ import logging
 from collections import deque
 from typing import Protocol
 
+import msgspec
+
 from stream_kernel.observability.events import LifecycleEvent
 from stream_kernel.observability.quiet import QuietLogger
 from stream_kernel.printable import printable
@@ -13,6 +15,7 @@ from stream_kernel.printable import printable
 __all__ = ["EventHub", "LoggingSink", "Sink"]
 
 _LEVELS = {"worker_failed": logging.WARNING}
+_ENDS_WITH_STDERR = 64
 
 
 class Sink(Protocol):
@@ -44,15 +47,21 @@ class LoggingSink:
 
 
 class EventHub:
-    """Hands each event to all sinks and keeps the last ones."""
+    """Hands each event to all sinks and keeps the last ones.
+
+    What a worker has written can be 450 KB to an event. So of those that are kept, only the latest ends of workers have it.
+    """
 
     def __init__(self, *sinks: Sink, keep: int = 4096) -> None:
         self._sinks = sinks
         self._broken: set[int] = set()
         self._kept: deque[LifecycleEvent] = deque(maxlen=keep)
+        self._emitted = 0
+        self._with_stderr: deque[int] = deque()
+        """Which of the events emitted, counted from 1, are kept with what their worker has written."""
 
     def emit(self, event: LifecycleEvent) -> None:
-        self._kept.append(event)
+        self._keep(event)
         for sink in self._sinks:
             try:
                 sink.emit(event)
@@ -61,6 +70,21 @@ class EventHub:
                     self._broken.add(id(sink))
                     QuietLogger("stream_kernel").error("event sink %s failed; further failures of it stay silent", sink, exc_info=True)
 
+    def _keep(self, event: LifecycleEvent) -> None:
+        self._kept.append(event)
+        self._emitted += 1
+        if event.exit is not None and event.exit.stderr_tail:
+            self._with_stderr.append(self._emitted)
+        if len(self._with_stderr) > _ENDS_WITH_STDERR:
+            place = len(self._kept) - 1 - (self._emitted - self._with_stderr.popleft())
+            if place >= 0:
+                self._kept[place] = _without_stderr(self._kept[place])
+
     def events(self) -> list[LifecycleEvent]:
         """The last events, oldest first."""
         return list(self._kept)
+
+
+def _without_stderr(event: LifecycleEvent) -> LifecycleEvent:
+    assert event.exit is not None
+    return msgspec.structs.replace(event, exit=msgspec.structs.replace(event.exit, stderr_tail=()))

@@ -58,6 +58,32 @@ def test_the_last_events_are_kept_oldest_first() -> None:
     assert len(hub.events()) == 2
 
 
+def end_with(number: int) -> LifecycleEvent:
+    """The end of a worker that has written its number to stderr."""
+    return event("worker_failed", exit=msgspec.structs.replace(EXIT, generation=number, stderr_tail=(f"worker {number}",)))
+
+
+def test_only_the_latest_ends_are_kept_with_what_their_worker_has_written() -> None:
+    sink = Recording()
+    hub = EventHub(sink)
+    emitted = [one for number in range(100) for one in (event("worker_spawned"), event(), end_with(number))]
+    for one in emitted:
+        hub.emit(one)
+    assert sink.events == emitted
+    ends = [one.exit for one in hub.events() if one.exit is not None]
+    assert [end.generation for end in ends] == list(range(100))
+    assert [end.stderr_tail for end in ends] == [()] * 36 + [(f"worker {number}",) for number in range(36, 100)]
+    assert [one.kind for one in hub.events()] == [one.kind for one in emitted]
+
+
+def test_an_end_that_is_not_kept_any_more_takes_nothing_from_another_event() -> None:
+    hub = EventHub(keep=10)
+    emitted = [end_with(number) for number in range(200)]
+    for one in emitted:
+        hub.emit(one)
+    assert hub.events() == emitted[-10:]
+
+
 def test_events_are_logged_with_their_record_and_a_failure_as_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "stream_kernel.lifecycle")
     sink = LoggingSink()
