@@ -328,6 +328,14 @@ ENDINGS = (
         (_REPLACEMENT, _GROUP),
     ),
     Mutant(
+        "any-number-is-a-wait",
+        "a wait that is NaN or negative is refused",
+        "platform/services/request.py",
+        " or not 0 <= value <= most)",
+        ")",
+        ("platform/services/test_async_supervisor.py::test_a_wait_that_is_no_span_of_time_is_refused_whatever_the_state",),
+    ),
+    Mutant(
         "cancelled-close-waits",
         "a close that is cancelled kills at once",
         "platform/services/async_supervisor.py",

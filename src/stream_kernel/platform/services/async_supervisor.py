@@ -28,7 +28,7 @@ from stream_kernel.observability.sinks import EventHub, LoggingSink, Sink
 from stream_kernel.platform.services.active_calls import ActiveCalls
 from stream_kernel.platform.services.engine_life import abandon_engine, chosen_groups, end_without_loop, make_engine
 from stream_kernel.platform.services.message_classes import message_classes
-from stream_kernel.platform.services.request import CallRequest, OnError
+from stream_kernel.platform.services.request import CallRequest, OnError, check_seconds
 from stream_kernel.platform.services.single import batched, in_order, one_payload, outputs_by_input
 from stream_kernel.platform.services.snapshot import SupervisorSnapshot
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
@@ -117,6 +117,7 @@ class AsyncBoundarySupervisor:
 
         Raises `WorkerBootstrapError` when a worker said that it cannot boot.
         """
+        check_seconds("timeout_seconds", timeout_seconds)
         if self._state != "running":
             return False
         try:
@@ -132,6 +133,7 @@ class AsyncBoundarySupervisor:
         Raises `TimeoutError` when something outlives the grace (default: the longest `drain_timeout_seconds` for the work, then the longest
         `stop_timeout_seconds` for the workers); nothing has been killed then, see `force_terminate_groups`.
         """
+        check_seconds("graceful_timeout_seconds", graceful_timeout_seconds)
         if self._state not in ("running", "draining"):
             return
         self._check_loop()

@@ -27,7 +27,7 @@ from stream_kernel.observability.events import LifecycleEvent
 from stream_kernel.observability.sinks import Sink
 from stream_kernel.platform.services.async_supervisor import AsyncBoundarySupervisor, SupervisorSnapshot
 from stream_kernel.platform.services.loop_thread import CLOSED, LoopThread, Work
-from stream_kernel.platform.services.request import CallRequest, OnError
+from stream_kernel.platform.services.request import CallRequest, OnError, check_seconds
 from stream_kernel.platform.services.single import batched, in_order, one_payload, outputs_by_input
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.envelope import RoutingResult
@@ -120,6 +120,7 @@ class _SyncSupervisor:
 
     def wait_ready(self, timeout_seconds: float | None = None) -> bool:
         """Wait until all configured groups are ready; False when the time is over. Raises `WorkerBootstrapError`."""
+        check_seconds("timeout_seconds", timeout_seconds)
         return self._thread is not None and self._run(partial(self._supervisor.wait_ready, timeout_seconds))
 
     def execute_boundary(
@@ -171,6 +172,7 @@ class _SyncSupervisor:
 
     def stop_groups(self, *, graceful_timeout_seconds: float | None = None, drain_inflight: bool = True) -> None:
         """See `AsyncBoundarySupervisor.stop_groups`; raises `TimeoutError` when something outlives the grace."""
+        check_seconds("graceful_timeout_seconds", graceful_timeout_seconds)
         if self._thread is not None:
             stop = self._supervisor.stop_groups
             self._run(partial(stop, graceful_timeout_seconds=graceful_timeout_seconds, drain_inflight=drain_inflight))

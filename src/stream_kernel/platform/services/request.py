@@ -21,7 +21,7 @@ from stream_kernel.reports import Category, CommandReport
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.text import is_utf8
 
-__all__ = ["MAX_TIMEOUT_SECONDS", "CallHost", "CallRequest", "OnError"]
+__all__ = ["MAX_TIMEOUT_SECONDS", "CallHost", "CallRequest", "OnError", "check_seconds"]
 
 OnError = Literal["raise", "collect"]
 _MAX_ID_CHARS = 1024
@@ -164,12 +164,17 @@ class CallRequest:
         return asyncio.get_running_loop().time() + self._deadline - time.monotonic()
 
 
+def check_seconds(name: str, value: float | None, most: float = inf) -> None:
+    """Raise `ValueError` for an argument that is no span of time; None leaves it to the configuration."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most):
+        raise ValueError(f"{name} must be a number from 0 to {most:g}, not {value!r}")
+
+
 def _check_arguments(inputs: Sequence[BoundaryDispatchInput], run_id: str, scenario_id: str, timeout: float, on_error: OnError) -> None:
     for name, value in (("run_id", run_id), ("scenario_id", scenario_id)):
         if not isinstance(value, str) or len(value) > _MAX_ID_CHARS or not is_utf8(value):
             raise ValueError(f"{name} must be a string of at most {_MAX_ID_CHARS} characters, without lone surrogates")
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 <= timeout <= MAX_TIMEOUT_SECONDS:
-        raise ValueError(f"timeout_seconds must be a number from 0 to {MAX_TIMEOUT_SECONDS:g}, not {timeout!r}")
+    check_seconds("timeout_seconds", timeout, MAX_TIMEOUT_SECONDS)
     if on_error not in ("raise", "collect"):
         raise ValueError(f"on_error must be 'raise' or 'collect', not {on_error!r}")
     if not isinstance(inputs, Sequence):

@@ -435,3 +435,17 @@ async def test_a_supervisor_that_is_dropped_after_its_end_says_nothing(
     del supervisor
     gc.collect()
     assert [str(each.message) for each in recwarn if "dropped without close" in str(each.message)] == []
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), -0.1, float("-inf"), True])
+async def test_a_wait_that_is_no_span_of_time_is_refused_whatever_the_state(make_config: MakeConfig, seconds: float) -> None:
+    supervisor = AsyncBoundarySupervisor(make_config({"g": ["echo"]}, mode="inline"))
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"^timeout_seconds must be a number from 0 to inf"):
+            await supervisor.wait_ready(seconds)
+        with pytest.raises(ValueError, match=r"^graceful_timeout_seconds must be a number from 0 to inf"):
+            await supervisor.stop_groups(graceful_timeout_seconds=seconds)
+        await supervisor.start_groups()
+    assert await supervisor.wait_ready(float("inf"))
+    await supervisor.stop_groups(graceful_timeout_seconds=float("inf"))
+    await supervisor.close()

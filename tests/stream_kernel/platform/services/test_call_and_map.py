@@ -175,3 +175,14 @@ def test_the_timeout_of_a_map_is_for_each_batch(local: LocalBootstrapSupervisor)
 def test_an_impossible_batch_size_is_refused(local: LocalBootstrapSupervisor) -> None:
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
         next(local.map("echo", [1], batch_size=0))
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), -0.1])
+def test_a_wait_that_is_no_span_of_time_is_refused_before_and_after_the_start(make_config: MakeConfig, seconds: float) -> None:
+    with LocalBootstrapSupervisor(make_config({"g": ["echo"]}, mode="inline")) as started:
+        for supervisor in (LocalBootstrapSupervisor(make_config({"g": ["echo"]}, mode="inline")), started):
+            with pytest.raises(ValueError, match=r"^timeout_seconds must be a number from 0 to inf"):
+                supervisor.wait_ready(seconds)
+            with pytest.raises(ValueError, match=r"^graceful_timeout_seconds must be a number from 0 to inf"):
+                supervisor.stop_groups(graceful_timeout_seconds=seconds)
+        assert started.call("echo", 1) == {"value": 1}
