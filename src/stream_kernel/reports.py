@@ -88,7 +88,7 @@ class FailureReport(msgspec.Struct, frozen=True, kw_only=True):
     """One clean sentence or word, free of payloads and of texts from node code."""
     node: str | None = None
     input_index: int | None = None
-    """Position in the `inputs` of the call."""
+    """Position in the `inputs` of the call; of `map`, in its `payloads`."""
     exception_type: str | None = None
     detail: str | None = None
     """Traceback of the node as text. It may quote what the node's exception quotes: treat it as confidential."""

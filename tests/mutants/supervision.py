@@ -371,6 +371,14 @@ ENDINGS = (
 
 FACADE = (
     Mutant(
+        "map-counts-from-its-batch",
+        "a failure of a map names the place among all payloads, not that in a batch",
+        "platform/services/single.py",
+        "batch = Batch(batch.first + size, [])",
+        "batch = Batch(0, [])",
+        ("platform/services/test_call_and_map.py", "platform/services/test_async_supervisor.py"),
+    ),
+    Mutant(
         "facade-blocks-a-running-loop",
         "the synchronous face refuses to run inside a running event loop",
         "platform/services/bootstrap.py",

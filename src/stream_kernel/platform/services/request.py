@@ -64,11 +64,14 @@ class CallRequest:
         on_error: OnError,
         order: RunOrder | None = None,
         limit_seconds: float = inf,
+        first: int = 0,
     ) -> None:
+        """`first` is the position of the first input in the stream that the call is a part of."""
         timeout = host.config.execution_ipc.boundary_timeout_seconds if timeout_seconds is None else timeout_seconds
         _check_arguments(inputs, run_id, scenario_id, timeout, on_error)
         self._host = host
         self._inputs = inputs
+        self._first = first
         self._run_id = run_id
         self._scenario_id = scenario_id
         self._on_error: OnError = on_error
@@ -105,14 +108,15 @@ class CallRequest:
         """Check and encode the inputs."""
         self._check_admission()
         if self._refusal is not None:
-            self._prepared = refuse_all(self._inputs, *self._refusal)
+            self._refuse(*self._refusal)
             return
         groups = [group.name for group in self._host.config.process_groups]
-        self._prepared = prepare(self._inputs, codec=self._host.codec, router=self._host.engine.router, groups=groups)
+        router = self._host.engine.router
+        self._prepared = prepare(self._inputs, codec=self._host.codec, router=router, groups=groups, first=self._first)
 
     def refuse(self, reason: str) -> None:
         """Give up what was packed: nothing of it has been dispatched."""
-        self._prepared = refuse_all(self._inputs, "transport", reason)
+        self._refuse("transport", reason)
 
     def conclude(self) -> Settled:
         """What a settled call gives; raises its error under `raise`."""
@@ -122,7 +126,7 @@ class CallRequest:
         """Dispatch what was packed, and all hops; on the supervisor's loop."""
         self._check_admission()
         if self._refusal is not None:  # it has been closed while the inputs were encoded
-            self.refuse(self._refusal[1])
+            self._refuse(*self._refusal)
         call = self._call(self._loop_deadline())
         self.reports = call.reports
         self._host.call_entered()
@@ -139,6 +143,9 @@ class CallRequest:
                 if one.error is not None:
                     raise one.error
         return finished
+
+    def _refuse(self, category: Category, reason: str) -> None:
+        self._prepared = refuse_all(self._inputs, category, reason, first=self._first)
 
     def _check_admission(self) -> None:
         reason = self._host.refusal()
