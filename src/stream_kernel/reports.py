@@ -1,10 +1,15 @@
-"""What is reported of a failed call, of its commands and of a worker that ended: frozen values, and their text for people."""
+"""What is reported of a failed call, of its commands and of a worker that ended: frozen values, and their text for people.
+
+That text shows what callers, configurations and workers have said: whatever it is, it is escaped, and a line of it stays one line.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import msgspec
+
+from stream_kernel.printable import printable
 
 __all__ = ["Category", "CommandReport", "Delivery", "FailureReport", "NodeTiming", "OutOfMemory", "WorkerExitReport"]
 
@@ -82,7 +87,7 @@ class WorkerExitReport(msgspec.Struct, frozen=True, kw_only=True):
     functions, no values."""
 
     def __str__(self) -> str:
-        return "\n".join(_exit_lines(self))
+        return "\n".join(map(printable, _exit_lines(self)))
 
 
 class FailureReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +97,7 @@ class FailureReport(msgspec.Struct, frozen=True, kw_only=True):
     """One clean sentence or word, free of payloads and of texts from node code."""
     node: str | None = None
     input_index: int | None = None
-    """Position in the `inputs` of the call."""
+    """Position in the `inputs` of the call; of `map`, in its `payloads`."""
     exception_type: str | None = None
     detail: str | None = None
     """Traceback of the node as text. It may quote what the node's exception quotes: treat it as confidential."""
@@ -124,7 +129,7 @@ class FailureReport(msgspec.Struct, frozen=True, kw_only=True):
         return () if self.exit is None else self.exit.stderr_tail
 
     def __str__(self) -> str:
-        return "\n".join(_failure_lines(self))
+        return "\n".join(map(printable, _failure_lines(self)))
 
 
 def _failure_lines(report: FailureReport) -> list[str]:
@@ -132,7 +137,8 @@ def _failure_lines(report: FailureReport) -> list[str]:
     at = [] if report.input_index is None else [f"input {report.input_index}"]
     at += [] if report.node is None else [f"node '{report.node}'"]
     if at:
-        lines.append(f"  at work        {' in '.join(at)}")
+        has_run = any(command.delivery == "maybe_executed" for command in report.commands)
+        lines.append(f"  {'at work' if has_run else 'for':<15}{' in '.join(at)}")
     if report.exception_type is not None:
         lines.append(f"  raised         {report.exception_type}")
     for command in report.commands:
@@ -164,7 +170,7 @@ def _exit_lines(report: WorkerExitReport) -> list[str]:
         at = "" if report.input_index is None else f", input {report.input_index} of its command"
         lines.append(f"    was running  node '{report.node}'{at}")
     if report.trace_ids:
-        shown = ", ".join(report.trace_ids[:_SHOWN_TRACES])
+        shown = ", ".join(map(_cut, report.trace_ids[:_SHOWN_TRACES]))
         rest = len(report.trace_ids) - _SHOWN_TRACES
         lines.append(f"    in flight    {shown}{f' and {rest} more' if rest > 0 else ''}")
     served = f"{report.requests} command" if report.requests == 1 else f"{report.requests} commands"
@@ -191,11 +197,15 @@ def _telling(stack: list[str]) -> list[str]:
 _OWN_PLACES = ("/stream_kernel/worker/", "/stream_kernel/nodes/runner.py", "<frozen runpy>", "Extension modules: ")
 
 
+def _cut(trace_id: str) -> str:
+    return trace_id if len(trace_id) <= _TRACE_LIMIT else f"{trace_id[:_TRACE_LIMIT]}…"
+
+
 def _peak(report: WorkerExitReport) -> str:
     if report.peak_rss_bytes is None:
         return ""
     return f", peak {'' if report.is_peak_exact else 'at least '}{report.peak_rss_bytes / (1 << 20):.0f} MiB"
 
 
-_SHOWN_TRACES = 5
+_SHOWN_TRACES, _TRACE_LIMIT = 5, 80
 _SHOWN_FRAMES = 40

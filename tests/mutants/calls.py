@@ -177,7 +177,7 @@ AT_WORK = (
         "deadline-forgets-what-is-owed",
         "what a worker owes leaves the table by its reply or its death only",
         "engine/process/ledger.py",
-        '            ticket.lose("timeout", DEADLINE_PASSED, trace)\n',
+        '            ticket.lose("timeout", _PASSED_BEHIND if trace is None else DEADLINE_PASSED, trace)\n',
         '            ticket.lose("timeout", DEADLINE_PASSED, trace)\n            self._owed.pop(ticket.command.correlation_id, None)\n',
         (_LEDGER, _GROUP),
     ),
@@ -199,7 +199,7 @@ AT_WORK = (
     ),
     Mutant(
         "caller-hears-before-the-kill",
-        "the caller hears of its deadline when the worker is dead, or 15 ms after the kill",
+        "the caller hears of its deadline when the worker is dead, or 10 ms after the kill",
         "engine/process/incarnation.py",
         "            self._owner.hung(DEADLINE_PASSED)\n",
         "            self._give_up_on(ticket)\n            self._owner.hung(DEADLINE_PASSED)\n",

@@ -166,6 +166,14 @@ LIFELINE = (
 
 BREADCRUMB = (
     Mutant(
+        "at-work-where-nothing-ran",
+        "the text of a report says 'at work' only of what a worker may have been at work on",
+        "reports.py",
+        "{'at work' if has_run else 'for':<15}",
+        "{'at work':<15}",
+        ("test_reports.py",),
+    ),
+    Mutant(
         "breadcrumb-is-not-written",
         "a worker notes input and node before the node's code runs",
         "worker/black_box.py",

@@ -134,9 +134,17 @@ RESTARTS = (
         "failure-without-a-word",
         "a group is given up loudly",
         "engine/process/group.py",
-        "        _logger.error(\"group '%s' has failed: %s\", self.name, reason)\n",
+        "        _logger.error(\"group '%s' has failed: %s; restart_group('%s') starts afresh\", self.name, reason, self.name)\n",
         "",
         ("engine/process/test_group_gives_up.py",),
+    ),
+    Mutant(
+        "run-stops-without-the-reason",
+        "a run that a failed group stops says why it has failed",
+        "execution/orchestration/stream_run.py",
+        "failure, f\"group '{failure.group}' has failed: {why}\", report)",
+        "failure, None, report)",
+        ("execution/orchestration/test_stream_run.py::test_a_group_that_has_failed_ends_the_run_instead_of_every_line_that_is_left",),
     ),
     Mutant(
         "replacement-may-declare-anything",

@@ -276,12 +276,28 @@ ENDINGS = (
         ),
     ),
     Mutant(
+        "groups-end-in-the-order-of-the-configuration",
+        "the order of an end is that of the starts, whatever the configuration says",
+        "engine/base.py",
+        "return sorted(groups, key=lambda name: self._started.index(name) if name in self._started else -1)",
+        "return list(groups)",
+        ("engine/process/test_supervisor.py", "engine/test_engine_contract.py::test_the_group_that_was_started_last_is_stopped_first"),
+    ),
+    Mutant(
         "retiring-worker-is-forgotten",
         "an end waits for workers that were replaced and are not gone yet",
         "engine/process/group.py",
         "        yield from self._replacements.others()\n",
         "",
         (_REPLACEMENT, _GROUP),
+    ),
+    Mutant(
+        "any-number-is-a-wait",
+        "a wait that is NaN or negative is refused",
+        "platform/services/request.py",
+        " or not 0 <= value <= most)",
+        ")",
+        ("platform/services/test_async_supervisor.py::test_a_wait_that_is_no_span_of_time_is_refused_whatever_the_state",),
     ),
     Mutant(
         "cancelled-close-waits",
@@ -318,6 +334,14 @@ ENDINGS = (
 )
 
 FACADE = (
+    Mutant(
+        "map-counts-from-its-batch",
+        "a failure of a map names the place among all payloads, not that in a batch",
+        "platform/services/single.py",
+        "batch = Batch(batch.first + size, [])",
+        "batch = Batch(0, [])",
+        ("platform/services/test_call_and_map.py", "platform/services/test_async_supervisor.py"),
+    ),
     Mutant(
         "facade-blocks-a-running-loop",
         "the synchronous face refuses to run inside a running event loop",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from stream_kernel.reports import CommandReport, FailureReport, NodeTiming, WorkerExitReport
+from stream_kernel.reports import CommandReport, Delivery, FailureReport, NodeTiming, WorkerExitReport
 
 OWN_FRAMES = '  File "/x/stream_kernel/nodes/runner.py", line 7 in run\n  File "<frozen runpy>", line 88 in _run_code'
 EXIT = WorkerExitReport(
@@ -115,6 +115,13 @@ def test_what_no_worker_had_is_told_without_one() -> None:
     ]
 
 
+@pytest.mark.parametrize("deliveries", [(), ("not_executed",), ("executed", "not_executed")])
+def test_what_no_worker_was_lost_with_is_not_said_to_have_been_at_work(deliveries: tuple[Delivery, ...]) -> None:
+    commands = tuple(msgspec.structs.replace(COMMAND, delivery=delivery) for delivery in deliveries)
+    report = FailureReport(reason="the supervisor is stopped", node="plain", input_index=0, commands=commands)
+    assert str(report).splitlines()[:2] == ["the supervisor is stopped", "  for            input 0 in node 'plain'"]
+
+
 def test_a_report_that_knows_nothing_is_a_line_all_the_same() -> None:
     assert str(FailureReport()) == "the call failed"
 
@@ -150,6 +157,26 @@ def test_a_peak_is_told_as_such_only_when_it_is_known_exactly() -> None:
 def test_of_many_in_flight_the_first_are_named_and_the_rest_counted() -> None:
     end = msgspec.structs.replace(EXIT, trace_ids=tuple(f"t{number}" for number in range(8)))
     assert "    in flight    t0, t1, t2, t3, t4 and 3 more" in str(end).splitlines()
+
+
+EVIL = "t\n2026-01-01 CRITICAL root: admin logged in\x1b[2J\u2028\r\ud800"
+TAMED = r"t\n2026-01-01 CRITICAL root: admin logged in\x1b[2J\u2028\r\ud800"
+
+
+@pytest.mark.fault("FAULT-24")
+def test_what_others_have_said_is_shown_and_not_obeyed() -> None:
+    end = msgspec.structs.replace(EXIT, trace_ids=(EVIL, "t2"), reason=EVIL, node=EVIL)
+    report = FailureReport(reason=EVIL, node=EVIL, input_index=0, exception_type=EVIL, exit=end, commands=(COMMAND,))
+    lines = str(report).split("\n")
+    assert len(lines) == len(str(FailureReport(node="n", exception_type="E", exit=EXIT, commands=(COMMAND,))).split("\n"))
+    assert [line.isprintable() for line in lines] == [True] * len(lines)
+    assert f"    in flight    {TAMED}, t2" in lines and f"    in flight    {TAMED}, t2" in str(end).split("\n")
+    assert lines[:3] == [TAMED, f"  at work        input 0 in node '{TAMED}'", f"  raised         {TAMED}"]
+
+
+def test_a_long_trace_id_is_cut() -> None:
+    end = msgspec.structs.replace(EXIT, trace_ids=("x" * 80, "y" * 60_000))
+    assert f"    in flight    {'x' * 80}, {'y' * 80}…" in str(end).splitlines()
 
 
 def test_the_short_ways_to_an_end_go_through_its_report() -> None:

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from stream_kernel.execution.orchestration.run_summary import GroupTotals, LineFailure, NodeTotals, RunSummary
 from stream_kernel.execution.orchestration.stream_run import Progress
+from stream_kernel.printable import printable
 from stream_kernel.reports import FailureReport, WorkerExitReport
 
 __all__ = ["BarReporter", "PlainReporter", "Reporter", "counted", "discard", "make_console", "reporter_for", "show_closing", "show_totals"]
@@ -213,7 +214,7 @@ def _seconds(value: float) -> str:
 def show_closing(summary: RunSummary, output: str, console: Console) -> None:
     """Why the run did not take all of its input, and what is complete; nothing when it did."""
     for line in _closing(summary, output):
-        console.print(Text(line), soft_wrap=True)
+        console.print(Text(printable(line)), soft_wrap=True)
 
 
 def _closing(summary: RunSummary, output: str) -> Iterator[str]:
@@ -239,18 +240,21 @@ def _stop(summary: RunSummary, failure: LineFailure) -> Iterator[str]:
         yield f"stream-kernel: stopped at line {failure.line}: {failure.message}"
     if failure.reason is not None:
         yield f"  why: {failure.reason}"
+    if summary.problem is not None:
+        yield f"  {summary.problem}"
     if failure.category != "input":
         yield f"  did it run: {failure.delivery}"
     if summary.report is not None and failure.category in ("transport", "timeout"):
-        yield from _details(summary.report, summary.line_at_work)
+        has_run = failure.delivery != "not_executed" or summary.report.exit is not None
+        yield from _details(summary.report, summary.line_at_work, "at work" if has_run else "for")
 
 
-def _details(report: FailureReport, line_at_work: int | None) -> Iterator[str]:
-    """What a report knows beyond its reason: what was at work, where the time went, how the worker ended, its stack."""
+def _details(report: FailureReport, line_at_work: int | None, label: str) -> Iterator[str]:
+    """What a report knows beyond its reason: what it is about, where the time went, how the worker ended, its stack."""
     at_work = [] if line_at_work is None else [f"line {line_at_work}"]
     at_work += [] if report.node is None else [f"node '{report.node}'"]
     if at_work:
-        yield f"  at work: {' in '.join(at_work)}"
+        yield f"  {label}: {' in '.join(at_work)}"
     # The rest in its own words; where it counts inputs of a call, a run counts lines.
     ended = None if report.exit is None else _shortened(report.exit)
     yield from str(msgspec.structs.replace(report, node=None, input_index=None, exit=ended)).splitlines()[1:]

@@ -7,7 +7,7 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -19,6 +19,14 @@ from stream_kernel.errors import ConfigurationError
 __all__ = ["load", "read_toml"]
 
 _PREFIX = "STREAM_KERNEL_"
+_TABLES = {
+    "process_groups": '[[process_groups]] with name = "g"',
+    "restart": 'restart = {strategy = "permanent"}',
+    "bootstrap": 'bootstrap = {mode = "inline"}',
+    "execution_ipc": "execution_ipc = {max_hops = 8}",
+    "source": 'source = {target = "parse"}',
+}
+"""How each table is written that is easily taken for its first key."""
 
 
 def read_toml(path: Path) -> RuntimeConfig:
@@ -56,9 +64,12 @@ def _environment() -> dict[str, Any]:
     known = set(RuntimeConfig.model_fields)
     for variable in os.environ:
         if variable.upper().startswith(_PREFIX):
-            key = variable[len(_PREFIX) :].lower().split("__")[0]
+            key, levels, _ = variable[len(_PREFIX) :].lower().partition("__")
             if key not in known:
                 raise ConfigurationError(f"environment variable {variable}: unknown key '{key}'{_hint(key, known)}")
+            if levels and get_origin(RuntimeConfig.model_fields[key].annotation) is tuple:
+                whole = variable[: len(_PREFIX) + len(key)]
+                raise ConfigurationError(f"environment variable {variable}: {key} is a list, which comes as a whole: as JSON in {whole}")
     try:
         return EnvSettingsSource(RuntimeConfig)()
     except SettingsError as error:
@@ -123,6 +134,11 @@ def _sentence(detail: ErrorDetails, origin: str) -> str:
         return f"{origin}: {path}: is missing"
     if detail["type"] == "tuple_type":
         return f"{origin}: {path}: must be a list"
+    if detail["type"] == "dict_type":
+        return f"{origin}: {path}: must be a table"
+    if detail["type"] == "model_type":
+        key = next(step for step in reversed(detail["loc"]) if isinstance(step, str))
+        return f"{origin}: {path}: must be a table, for example {_TABLES[key]}"
     if detail["type"] == "too_short":
         return f"{origin}: {path}: must not be empty"
     return f"{origin}: {path}: {detail['msg'][0].lower()}{detail['msg'][1:]}"

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from stream_kernel.errors import ConfigurationError
+from stream_kernel.printable import printable
 from stream_kernel.routing.text import is_utf8
 
 __all__ = ["BootstrapConfig", "ExecutionIpcConfig", "Mode", "ProcessGroupConfig", "RestartConfig", "RuntimeConfig", "SourceConfig"]
@@ -56,6 +57,12 @@ def _refuse_setting(value: object, path: str, depth: int = 0) -> None:
 
 
 _MAX_SETTING_DEPTH = 64
+
+
+def _refuse_name(name: str, where: str) -> None:
+    """Raise `ValueError` for a name that a log or a terminal would obey: names of groups and nodes are in every report."""
+    if not name.isprintable():
+        raise ValueError(f"{where}: '{printable(name)}': a name must not hold control characters or line breaks")
 
 
 def _refuse_environment(group: ProcessGroupConfig, where: str) -> None:
@@ -244,6 +251,7 @@ class RuntimeConfig(BaseSettings):
             if group.name in names:
                 raise ValueError(f"{where}.name: there is another group named '{group.name}'")
             names.add(group.name)
+            _refuse_name(group.name, f"{where}.name")
             _refuse_environment(group, where)
             if not self.modules_of(group):
                 raise ValueError(f"{where}.discovery_modules: name the modules that define the nodes, here or at the top level")
@@ -251,6 +259,7 @@ class RuntimeConfig(BaseSettings):
                 if node in homes:
                     raise ValueError(f"{where}.nodes: node '{node}' is already in group '{homes[node]}'")
                 homes[node] = group.name
+                _refuse_name(node, f"{where}.nodes")
         for node, settings in self.nodes.items():
             if node not in homes:
                 raise ValueError(f"nodes.{node}: settings for a node that is in no group")

@@ -143,7 +143,9 @@ class WorkerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GroupSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """One group at one moment. `late_replies` came after their caller had gone and were dropped; `waiting` calls found no room yet."""
+    """One group at one moment. `late_replies` came after their caller had gone and were dropped; `waiting` calls found no room yet;
+    `failure` says why it has failed, where it has.
+    """
 
     name: str
     state: str
@@ -151,6 +153,7 @@ class GroupSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     workers: tuple[WorkerSnapshot, ...]
     late_replies: int = 0
     waiting: int = 0
+    failure: str | None = None
 
 
 class Engine(ABC):
@@ -163,6 +166,7 @@ class Engine(ABC):
         """The routes of all nodes; complete once the engine is open."""
         self.is_open = False
         """Every group has been ready: the routes are known, and commands are taken."""
+        self._started: list[str] = []
 
     @abstractmethod
     async def start(self, groups: Sequence[str]) -> None:
@@ -225,6 +229,14 @@ class Engine(ABC):
     @abstractmethod
     def snapshot(self) -> tuple[GroupSnapshot, ...]:
         """All groups as they are now."""
+
+    def _note_start(self, group: str) -> None:
+        """It is started now, after all others."""
+        self._started = [*(name for name in self._started if name != group), group]
+
+    def _in_start_order(self, groups: Sequence[str]) -> list[str]:
+        """These groups in the order in which they were last started; those that never were come first."""
+        return sorted(groups, key=lambda name: self._started.index(name) if name in self._started else -1)
 
 
 def cardinality_refusal(nodes: Sequence[NodeRoute], workers: int) -> str | None:

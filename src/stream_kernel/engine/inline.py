@@ -227,7 +227,8 @@ class _InlineGroup:
             restarts=max(0, self.generation - 1),
         )
         queued = len(self.waiting) - worker.in_flight
-        return GroupSnapshot(name=self.name, state=self.state, queued=queued, workers=(worker,))
+        failure = str(self.boot_error) if self.state == "failed" else None
+        return GroupSnapshot(name=self.name, state=self.state, queued=queued, workers=(worker,), failure=failure)
 
     async def _execute(self, ticket: InlineTicket) -> None:
         loop = asyncio.get_running_loop()
@@ -328,6 +329,12 @@ class InlineEngine(Engine):
 
     async def start(self, groups: Sequence[str]) -> None:
         for name in groups:
+            if self._groups[name].state not in ("starting", "ready"):
+                self._note_start(name)
+        await self._start(groups)
+
+    async def _start(self, groups: Sequence[str]) -> None:
+        for name in groups:
             await self._groups[name].start()
         self._open_if_ready()
         self._change.set()
@@ -358,7 +365,7 @@ class InlineEngine(Engine):
                 task.cancel()
 
     async def stop(self, groups: Sequence[str], deadline: float) -> None:
-        chosen = [self._groups[name] for name in groups]
+        chosen = [self._groups[name] for name in self._in_start_order(groups)]
         tasks = [task for group in chosen for task in group.waiting.values()]
         if tasks:
             timeout = max(0.0, deadline - asyncio.get_running_loop().time())
@@ -366,7 +373,7 @@ class InlineEngine(Engine):
             if running:
                 names = ", ".join(group.name for group in chosen if group.waiting)
                 raise TimeoutError(f"groups did not end within the grace: {names}")
-        for group in chosen:
+        for group in reversed(chosen):
             await group.close()
         self._close_if_stopped()
 
@@ -390,7 +397,7 @@ class InlineEngine(Engine):
     async def restart(self, group: str) -> None:
         chosen = self._groups[group]
         await self.stop([group], asyncio.get_running_loop().time() + self._stop_timeout(group))
-        await self.start([group])
+        await self._start([group])
         if chosen.boot_error is not None:
             raise chosen.boot_error
         if self.is_open:

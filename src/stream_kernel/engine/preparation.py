@@ -28,12 +28,14 @@ class Prepared(msgspec.Struct):
     refused: list[Failure]
 
 
-def prepare(inputs: Sequence[BoundaryDispatchInput], *, codec: PayloadCodec, router: Router, groups: Iterable[str]) -> Prepared:
-    """Check and pack the inputs. `groups` are the names that exist."""
+def prepare(
+    inputs: Sequence[BoundaryDispatchInput], *, codec: PayloadCodec, router: Router, groups: Iterable[str], first: int = 0
+) -> Prepared:
+    """Check and pack the inputs. `groups` are the names that exist, `first` is the position of the first input."""
     known = frozenset(groups)
     ranks: dict[str | None, int] = {}
     prepared = Prepared([], [])
-    for position, given in enumerate(inputs):
+    for position, given in enumerate(inputs, first):
         rank = ranks.setdefault(given.dispatch_group, len(ranks))
         one = _prepare_one(given, (rank, position, 0, ()), codec, router, known)
         if isinstance(one, Failure):
@@ -83,7 +85,7 @@ def _prepare_one(given: BoundaryDispatchInput, place: Place, codec: PayloadCodec
     return failure
 
 
-def refuse_all(inputs: Sequence[BoundaryDispatchInput], category: Category, reason: str) -> Prepared:
+def refuse_all(inputs: Sequence[BoundaryDispatchInput], category: Category, reason: str, *, first: int = 0) -> Prepared:
     """The inputs of a call that cannot begin."""
     ranks: dict[str | None, int] = {}
     return Prepared(
@@ -100,6 +102,6 @@ def refuse_all(inputs: Sequence[BoundaryDispatchInput], category: Category, reas
                 given.target,
                 report=FailureReport(reason=reason, node=given.target, input_index=position),
             )
-            for position, given in enumerate(inputs)
+            for position, given in enumerate(inputs, first)
         ],
     )

@@ -6,12 +6,16 @@ import logging
 from collections import deque
 from typing import Protocol
 
+import msgspec
+
 from stream_kernel.observability.events import LifecycleEvent
 from stream_kernel.observability.quiet import QuietLogger
+from stream_kernel.printable import printable
 
 __all__ = ["EventHub", "LoggingSink", "Sink"]
 
 _LEVELS = {"worker_failed": logging.WARNING}
+_ENDS_WITH_WORDS = 64
 
 
 class Sink(Protocol):
@@ -36,22 +40,28 @@ class LoggingSink:
             event.generation,
             event.pid,
             f" {event.mode}" if event.mode else "",
-            f": {event.reason}" if event.reason else "",
+            f": {printable(event.reason)}" if event.reason else "",
             f"\n{event.exit}" if event.kind == "worker_failed" and event.exit is not None else "",
             extra={"event": event},
         )
 
 
 class EventHub:
-    """Hands each event to all sinks and keeps the last ones."""
+    """Hands each event to all sinks and keeps the last ones.
+
+    What a worker has written can be 450 KB to an event. So of those that are kept, only the latest ends of workers have it.
+    """
 
     def __init__(self, *sinks: Sink, keep: int = 4096) -> None:
         self._sinks = sinks
         self._broken: set[int] = set()
         self._kept: deque[LifecycleEvent] = deque(maxlen=keep)
+        self._emitted = 0
+        self._with_words: deque[int] = deque()
+        """Which of the events emitted, counted from 1, are kept with what their worker has written."""
 
     def emit(self, event: LifecycleEvent) -> None:
-        self._kept.append(event)
+        self._keep(event)
         for sink in self._sinks:
             try:
                 sink.emit(event)
@@ -60,6 +70,21 @@ class EventHub:
                     self._broken.add(id(sink))
                     QuietLogger("stream_kernel").error("event sink %s failed; further failures of it stay silent", sink, exc_info=True)
 
+    def _keep(self, event: LifecycleEvent) -> None:
+        self._kept.append(event)
+        self._emitted += 1
+        if event.exit is not None and (event.exit.stderr_tail or event.exit.stack):
+            self._with_words.append(self._emitted)
+        if len(self._with_words) > _ENDS_WITH_WORDS:
+            place = len(self._kept) - 1 - (self._emitted - self._with_words.popleft())
+            if place >= 0:
+                self._kept[place] = _without_words(self._kept[place])
+
     def events(self) -> list[LifecycleEvent]:
         """The last events, oldest first."""
         return list(self._kept)
+
+
+def _without_words(event: LifecycleEvent) -> LifecycleEvent:
+    assert event.exit is not None
+    return msgspec.structs.replace(event, exit=msgspec.structs.replace(event.exit, stderr_tail=(), stack=None))

@@ -334,6 +334,22 @@ def test_a_run_that_a_node_stopped_says_where_why_and_what_is_complete() -> None
     ]
 
 
+def test_a_group_that_has_failed_for_good_is_named_with_the_reason() -> None:
+    stopped = failure_with(category="transport", delivery="maybe_executed", reason="killed by SIGKILL")
+    assert closing(outcome="failed", stopped_by=stopped, problem="group 'policy' has failed: its workers died too often") == [
+        "stream-kernel: stopped at line 8: remote handoff failed for group 'policy'",
+        "  why: killed by SIGKILL",
+        "  group 'policy' has failed: its workers died too often",
+        "  did it run: maybe_executed",
+        "  complete: lines 1 to 7 (5 outputs in out.jsonl)",
+    ]
+
+
+def test_a_reason_that_a_terminal_would_obey_is_escaped() -> None:
+    shown = closing(outcome="failed", stopped_by=failure_with(reason="the node ended the chain: a\n\x1b[2J"))
+    assert shown[1] == r"  why: the node ended the chain: a\n\x1b[2J"
+
+
 def test_a_reason_that_is_not_known_is_left_out() -> None:
     shown = closing(outcome="failed", stopped_by=failure_with(category="timeout", delivery="maybe_executed"), lines_complete=1, outputs=1)
     assert shown[1:] == ["  did it run: maybe_executed", "  complete: line 1 (1 output in out.jsonl)"]
@@ -402,6 +418,12 @@ def test_a_lost_worker_says_what_was_at_work_where_the_time_went_and_how_it_ende
         "      stderr 1",
         "  complete: lines 1 to 7 (5 outputs in out.jsonl)",
     ]
+
+
+def test_a_line_that_never_ran_is_not_said_to_have_been_at_work() -> None:
+    stopped = failure_with(category="transport", delivery="not_executed", reason="the queue of the group is full")
+    shown = closing(outcome="failed", stopped_by=stopped, report=FailureReport(node="decide", input_index=0), line_at_work=8)
+    assert shown[2:-1] == ["  did it run: not_executed", "  for: line 8 in node 'decide'"]
 
 
 def test_a_timeout_shows_the_stack() -> None:

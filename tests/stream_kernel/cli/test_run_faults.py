@@ -317,6 +317,9 @@ def test_a_group_that_dies_too_often_ends_a_run_that_collects(cli: Cli) -> None:
     done = cli.run_lines(cli.config(ONE, source="work"), [dies(n, "work") for n in range(1, 101)], *arguments)
     assert done.code == 3
     assert "stopped at line " in done.err and "complete: " in done.err
+    why = "its workers died too often (process_groups.restart: more than 5 in 30 s), the last one: killed by SIGKILL"
+    assert f"\n  group 'g' has failed: {why}\n" in done.err
+    assert "restart_group" not in done.err  # which is nothing that a command line has
     assert [failure["line"] for failure in cli.failures()] == list(range(1, len(cli.failures()) + 1))
     assert len(cli.failures()) < 20
 

@@ -101,6 +101,13 @@ def test_a_list_in_the_environment_that_is_not_json_says_so(pipeline: Path, monk
     assert text.startswith("environment: ") and "discovery_modules" in text and text.endswith("a list or table is written as JSON")
 
 
+@pytest.mark.parametrize("variable", ["STREAM_KERNEL_PROCESS_GROUPS__0__DEPTH", "stream_kernel_process_groups__g__depth"])
+def test_a_single_group_cannot_come_from_the_environment(pipeline: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "3")
+    whole = variable[: len("STREAM_KERNEL_PROCESS_GROUPS")]
+    assert refusal(pipeline) == f"environment variable {variable}: process_groups is a list, which comes as a whole: as JSON in {whole}"
+
+
 def test_an_unknown_variable_is_named_with_a_hint(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAM_KERNEL_SCENARO_ID", "x")
     assert refusal(pipeline) == "environment variable STREAM_KERNEL_SCENARO_ID: unknown key 'scenaro_id' (did you mean 'scenario_id'?)"

@@ -452,6 +452,17 @@ async def test_groups_can_be_started_one_by_one_and_a_call_waits_for_all_of_them
         await supervisor.close()
 
 
+async def test_the_group_that_was_started_last_is_stopped_first(open_groups: Open) -> None:
+    supervisor = open_groups({"a": ["echo"], "b": ["many"]})
+    try:
+        await supervisor.start_groups(["b"])
+        await supervisor.start_groups(["a"])
+        assert await supervisor.wait_ready(30)
+    finally:
+        await supervisor.close()
+    assert [event.group for event in supervisor.lifecycle_events() if event.kind == "worker_stopped"] == ["a", "b"]
+
+
 async def test_a_call_that_waits_at_the_gate_is_refused_when_the_supervisor_is_stopped(open_groups: Open) -> None:
     supervisor = open_groups({"a": ["echo"], "b": ["many"]})
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import msgspec
 import pytest
 
 from stream_kernel.observability.events import EventKind, LifecycleEvent
@@ -57,6 +58,32 @@ def test_the_last_events_are_kept_oldest_first() -> None:
     assert len(hub.events()) == 2
 
 
+def end_with(number: int) -> LifecycleEvent:
+    """The end of a worker that has written its number to stderr."""
+    return event("worker_failed", exit=msgspec.structs.replace(EXIT, generation=number, stderr_tail=(f"worker {number}",)))
+
+
+def test_only_the_latest_ends_are_kept_with_what_their_worker_has_written() -> None:
+    sink = Recording()
+    hub = EventHub(sink)
+    emitted = [one for number in range(100) for one in (event("worker_spawned"), event(), end_with(number))]
+    for one in emitted:
+        hub.emit(one)
+    assert sink.events == emitted
+    ends = [one.exit for one in hub.events() if one.exit is not None]
+    assert [end.generation for end in ends] == list(range(100))
+    assert [end.stderr_tail for end in ends] == [()] * 36 + [(f"worker {number}",) for number in range(36, 100)]
+    assert [one.kind for one in hub.events()] == [one.kind for one in emitted]
+
+
+def test_an_end_that_is_not_kept_any_more_takes_nothing_from_another_event() -> None:
+    hub = EventHub(keep=10)
+    emitted = [end_with(number) for number in range(200)]
+    for one in emitted:
+        hub.emit(one)
+    assert hub.events() == emitted[-10:]
+
+
 def test_events_are_logged_with_their_record_and_a_failure_as_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "stream_kernel.lifecycle")
     sink = LoggingSink()
@@ -80,3 +107,12 @@ def test_a_lost_worker_is_logged_with_its_report_and_one_that_was_stopped_withou
     failed, stopped = [record.getMessage() for record in caplog.records]
     assert failed == f"worker_failed g-0 generation 1 pid 7: killed by SIGKILL\n{EXIT}"
     assert stopped == "worker_stopped g-0 generation 1 pid 7 forced"
+
+
+@pytest.mark.parametrize("fields", [{"reason": "a\n\x1b[2J"}, {"exit": msgspec.structs.replace(EXIT, trace_ids=("a\n\x1b[2J",))}])
+def test_a_record_of_a_lost_worker_has_no_line_and_no_colour_of_a_stranger(
+    caplog: pytest.LogCaptureFixture, fields: dict[str, Any]
+) -> None:
+    LoggingSink().emit(event("worker_failed", **fields))
+    (record,) = [record.getMessage() for record in caplog.records]
+    assert r"a\n\x1b[2J" in record and all(line.isprintable() for line in record.split("\n"))

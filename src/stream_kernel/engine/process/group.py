@@ -206,6 +206,7 @@ class WorkerGroup:
             workers=tuple(slot.snapshot() for slot in self._slots),
             late_replies=self._replacements.late_replies + sum(slot.late_replies for slot in self._all()),
             waiting=self._queue.waiting,
+            failure=self._failure if self.state == "failed" else None,
         )
 
     # -- what its slots tell it
@@ -253,7 +254,7 @@ class WorkerGroup:
         elif not is_wanted or end.kind == "stopped":
             self._settle_stop()
         elif end.kind == "cancelled" and (slot in self._slots or resume is not None):
-            self._fail(f"{end.reason}; restart_group('{self.name}') starts afresh")
+            self._fail(end.reason)
         elif slot in self._slots:
             self._lost(slot, end)
         elif end.kind == "died":  # one that was about to retire; it counts all the same
@@ -264,7 +265,7 @@ class WorkerGroup:
 
     def _lost(self, slot: WorkerSlot, end: End) -> None:
         if end.kind != "unbootable" and self._is_stateful:
-            self._fail(f"its worker was lost ({end.reason}) and its state with it; restart_group('{self.name}') starts afresh")
+            self._fail(f"its worker was lost ({end.reason}) and its state with it")
         else:
             self._act(slot, end, self._verdict(slot, end))
 
@@ -294,7 +295,7 @@ class WorkerGroup:
             self.boot_error = end.boot_error
             self._fail(f"it could not be started: {end.boot_error}")
         elif verdict.fails_group or all(each.state == "failed" for each in self._slots):
-            self._fail(f"{verdict.reason}, the last one: {end.reason}; restart_group('{self.name}') tries again")
+            self._fail(f"{verdict.reason}, the last one: {end.reason}")
         else:
             _logger.warning("%s is not replaced: %s", slot.worker_id, verdict.reason)
             self._note_started()
@@ -369,7 +370,7 @@ class WorkerGroup:
     def _fail(self, reason: str) -> None:
         self.state = "failed"
         self._failure = reason
-        _logger.error("group '%s' has failed: %s", self.name, reason)
+        _logger.error("group '%s' has failed: %s; restart_group('%s') starts afresh", self.name, reason, self.name)
         self._drop_queue(f"the group has failed: {reason}")
         for slot in self._all():
             if slot.has_process:

@@ -85,7 +85,8 @@ class RestartPolicy:
         while self._deaths[0] <= now - self._config.period_seconds:
             self._deaths.popleft()
         if len(self._deaths) > self._config.intensity:
-            return Abandon("its workers died too often", fails_group=True)
+            allowed = f"more than {self._config.intensity} in {self._config.period_seconds:g} s"
+            return Abandon(f"its workers died too often (process_groups.restart: {allowed})", fails_group=True)
         in_row = self._in_row[worker_index] = self._in_row.get(worker_index, 0) + 1
         first, most = self._config.backoff_seconds
         bound = min(most, first * 2.0 ** min(in_row - 2, _MAX_DOUBLINGS))

@@ -6,7 +6,6 @@ Whatever a worker writes, the work in one pass of the event loop is bounded: a f
 from __future__ import annotations
 
 import asyncio
-import functools
 import itertools
 import logging
 import os
@@ -14,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from stream_kernel.observability.quiet import QuietLogger
+from stream_kernel.printable import printable
 
 __all__ = ["StderrDrain"]
 
@@ -174,10 +174,4 @@ def _last_of(lines: Sequence[bytes]) -> list[bytes]:
 
 
 def _readable(line: bytes) -> str:
-    text = line.decode("utf-8", "backslashreplace")[:_LINE_LIMIT]
-    return text if text.isprintable() else "".join(map(_escaped, text))
-
-
-@functools.lru_cache(1 << 10)
-def _escaped(char: str) -> str:
-    return char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+    return printable(line.decode("utf-8", "backslashreplace")[:_LINE_LIMIT])

@@ -53,6 +53,8 @@ class ProcessEngine(Engine):
                 for each in chosen:  # whoever ends them now may be done with one and not have come to the next
                     if each.ends != ends[each.name]:
                         raise WorkerBootstrapError(f"group '{each.name}' was stopped while it was starting", group=each.name)
+            if group.state not in ("starting", "ready"):
+                self._note_start(group.name)
             group.start()
         for group in chosen:
             await group.launched()
@@ -92,7 +94,7 @@ class ProcessEngine(Engine):
             group.abandon(reason)
 
     async def stop(self, groups: Sequence[str], deadline: float) -> None:
-        chosen = [self._groups[name] for name in groups]
+        chosen = [self._groups[name] for name in self._in_start_order(groups)]
         starts = {group.name: group.starts for group in chosen}
 
         def has_come_back(group: WorkerGroup) -> bool:
@@ -114,7 +116,7 @@ class ProcessEngine(Engine):
         self._mark_stopped(ours)
 
     async def end(self, groups: Sequence[str]) -> None:
-        chosen = [self._groups[name] for name in groups]
+        chosen = [self._groups[name] for name in self._in_start_order(groups)]
         deadline = asyncio.get_running_loop().time() + max(group.config.stop_timeout_seconds for group in chosen)
 
         def end(group: WorkerGroup) -> bool:
@@ -221,8 +223,8 @@ def _raise_boot_error(groups: Iterable[WorkerGroup]) -> None:
 
 
 async def _one_after_other(groups: Sequence[WorkerGroup], end: Callable[[WorkerGroup], bool], deadline: float) -> None:
-    """End groups in reverse order of their start, each when the one before it is gone; one that does not end leaves the others their share
-    of the time until `deadline`. `end` says whether there is anything to wait for.
+    """End groups, given in the order of their start, the last one first, each when the one before it is gone; one that does not end leaves
+    the others their share of the time until `deadline`. `end` says whether there is anything to wait for.
     """
     loop = asyncio.get_running_loop()
     for left, group in zip(range(len(groups), 0, -1), reversed(groups), strict=True):

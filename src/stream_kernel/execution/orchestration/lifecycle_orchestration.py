@@ -14,6 +14,7 @@ from stream_kernel.config.model import RuntimeConfig
 from stream_kernel.errors import BoundaryError, BoundaryInputError, RuntimeWorkerFailedError, WorkerBootstrapError, handoff_sentence
 from stream_kernel.observability.sinks import Sink
 from stream_kernel.platform.services.bootstrap import create_supervisor
+from stream_kernel.platform.services.request import check_seconds
 from stream_kernel.reports import Category, Delivery
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.envelope import RoutingResult
@@ -57,6 +58,8 @@ def run_lifecycle(
     `WorkerBootstrapError` when a group cannot start or is not ready in time, and whatever `run` raises; boundary errors become
     `RuntimeWorkerFailedError`.
     """
+    check_seconds("ready_timeout_seconds", ready_timeout_seconds)
+    check_seconds("graceful_timeout_seconds", graceful_timeout_seconds)  # not only once the run is over, whose result would be lost
     chosen: RuntimeSupervisor = create_supervisor(config, sink=sink) if supervisor is None else supervisor
     try:
         result = _gated(chosen, run, ready_timeout_seconds)

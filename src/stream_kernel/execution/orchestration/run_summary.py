@@ -73,7 +73,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     stopped_by: LineFailure | None = None
     """The failure of `failed` and `state_lost`."""
     problem: str | None = None
-    """Of `stream_failed`: which stream, and why."""
+    """Of `stream_failed`: which stream, and why. Of `failed`: which group has failed for good, where that stopped the run, and why."""
     report: FailureReport | None = None
     """Of `stopped_by`: where the time went, how the worker ended, and its stack; without the traceback of the node."""
     line_at_work: int | None = None

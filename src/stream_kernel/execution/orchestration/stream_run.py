@@ -298,16 +298,18 @@ class StreamRun:
         """Why the run cannot go on after what became of a line, or None."""
         stateful = self._supervisor.engine.router.stateful_groups
         for failure, report in zip(result.failures, result.reports, strict=True):
-            has_failed = failure.category == "transport" and failure.group in self._failed_groups()
-            if failure.group in stateful and (has_failed or _tells_of_an_end(failure, report)):
+            why = self._why_failed(failure.group) if failure.category == "transport" else None
+            if failure.group in stateful and (why is not None or _tells_of_an_end(failure, report)):
                 return _Stop("state_lost", failure, report=report)
-            if self._raises or has_failed:
+            if why is not None:
+                return _Stop("failed", failure, f"group '{failure.group}' has failed: {why}", report)
+            if self._raises:
                 return _Stop("failed", failure, report=report)
         return None
 
-    def _failed_groups(self) -> set[str]:
-        """Those that nothing can run in any more: to go on would only fail all lines that are left."""
-        return {group.name for group in self._supervisor.snapshot().groups if group.state == "failed"}
+    def _why_failed(self, name: str | None) -> str | None:
+        """Why nothing can run in that group any more: to go on would only fail all lines that are left. None where something can."""
+        return next((group.failure for group in self._supervisor.snapshot().groups if group.name == name), None)
 
     def _restarts(self) -> int:
         return sum(worker.restarts for group in self._supervisor.snapshot().groups for worker in group.workers)

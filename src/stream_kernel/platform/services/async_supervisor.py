@@ -28,8 +28,8 @@ from stream_kernel.observability.sinks import EventHub, LoggingSink, Sink
 from stream_kernel.platform.services.active_calls import ActiveCalls
 from stream_kernel.platform.services.engine_life import abandon_engine, chosen_groups, end_without_loop, make_engine
 from stream_kernel.platform.services.message_classes import message_classes
-from stream_kernel.platform.services.request import CallRequest, OnError
-from stream_kernel.platform.services.single import batched, in_order, one_payload, outputs_by_input
+from stream_kernel.platform.services.request import CallRequest, OnError, check_seconds
+from stream_kernel.platform.services.single import Batch, batched, in_order, one_payload
 from stream_kernel.platform.services.snapshot import SupervisorSnapshot
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.envelope import RoutingResult
@@ -117,6 +117,7 @@ class AsyncBoundarySupervisor:
 
         Raises `WorkerBootstrapError` when a worker said that it cannot boot.
         """
+        check_seconds("timeout_seconds", timeout_seconds)
         if self._state != "running":
             return False
         try:
@@ -132,6 +133,7 @@ class AsyncBoundarySupervisor:
         Raises `TimeoutError` when something outlives the grace (default: the longest `drain_timeout_seconds` for the work, then the longest
         `stop_timeout_seconds` for the workers); nothing has been killed then, see `force_terminate_groups`.
         """
+        check_seconds("graceful_timeout_seconds", graceful_timeout_seconds)
         if self._state not in ("running", "draining"):
             return
         self._check_loop()
@@ -258,18 +260,17 @@ class AsyncBoundarySupervisor:
         A stateful group takes the messages in the order of `payloads`, whatever overtakes what before it. A failure
         is raised at its place; what has been taken from `payloads` beyond it may have run.
         """
-        loop = asyncio.get_running_loop()
         order = RunOrder()
 
-        def submit(batch: list[BoundaryDispatchInput]) -> asyncio.Task[list[Finished]]:
-            request = self.request(batch, timeout_seconds=timeout_seconds, on_error="collect", order=order)
-            return loop.create_task(self.settle(request))
+        def submit(batch: Batch) -> asyncio.Task[list[Finished]]:
+            request = self.request(batch.inputs, timeout_seconds=timeout_seconds, on_error="collect", order=order, first=batch.first)
+            return asyncio.get_running_loop().create_task(self.settle(request))
 
         inputs = (self.input_for(target, payload) for payload in payloads)
         with closing(in_order(batched(inputs, batch_size), submit, self.map_width(target))) as handles:
             for batch, task in handles:
-                for given, outputs in zip(batch, outputs_by_input(await task, len(batch)), strict=True):
-                    yield one_payload(outputs, given)
+                for payload in batch.payloads(await task):
+                    yield payload
 
     async def settle(self, request: CallRequest) -> list[Finished]:
         """Take all steps of a call."""
@@ -290,10 +291,10 @@ class AsyncBoundarySupervisor:
         on_error: OnError = "raise",
         order: RunOrder | None = None,
         limit_seconds: float = inf,
+        first: int = 0,
     ) -> CallRequest:
-        """A call that has not begun; `order` is that of the run it belongs to, `limit_seconds` how long a worker may have a command of it.
-
-        Raises `ValueError` or `TypeError` for arguments that make no call.
+        """A call that has not begun; `order` is that of the run it belongs to, `first` the position of its first input, `limit_seconds` how
+        long a worker may have a command of it. Raises `ValueError` or `TypeError` for arguments that make no call.
         """
         self._check_process()
         scenario = self.config.scenario_id if scenario_id is None else scenario_id
@@ -306,6 +307,7 @@ class AsyncBoundarySupervisor:
             on_error=on_error,
             order=order,
             limit_seconds=limit_seconds,
+            first=first,
         )
 
     def input_for(self, target: str, payload: Any, trace_id: str | None = None, reply_to: str | None = None) -> BoundaryDispatchInput:

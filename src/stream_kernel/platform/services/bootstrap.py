@@ -27,8 +27,8 @@ from stream_kernel.observability.events import LifecycleEvent
 from stream_kernel.observability.sinks import Sink
 from stream_kernel.platform.services.async_supervisor import AsyncBoundarySupervisor, SupervisorSnapshot
 from stream_kernel.platform.services.loop_thread import CLOSED, LoopThread, Work
-from stream_kernel.platform.services.request import CallRequest, OnError
-from stream_kernel.platform.services.single import batched, in_order, one_payload, outputs_by_input
+from stream_kernel.platform.services.request import CallRequest, OnError, check_seconds
+from stream_kernel.platform.services.single import Batch, batched, in_order, one_payload
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.envelope import RoutingResult
 
@@ -120,6 +120,7 @@ class _SyncSupervisor:
 
     def wait_ready(self, timeout_seconds: float | None = None) -> bool:
         """Wait until all configured groups are ready; False when the time is over. Raises `WorkerBootstrapError`."""
+        check_seconds("timeout_seconds", timeout_seconds)
         return self._thread is not None and self._run(partial(self._supervisor.wait_ready, timeout_seconds))
 
     def execute_boundary(
@@ -153,8 +154,9 @@ class _SyncSupervisor:
         order = RunOrder()
         under_way: deque[_Pending] = deque(maxlen=self._supervisor.map_width(target) + 1)
 
-        def submit(batch: list[BoundaryDispatchInput]) -> _Pending:
-            pending = _Pending(self._request(batch, timeout_seconds=timeout_seconds, on_error="collect", order=order))
+        def submit(batch: Batch) -> _Pending:
+            request = self._request(batch.inputs, timeout_seconds=timeout_seconds, on_error="collect", order=order, first=batch.first)
+            pending = _Pending(request)
             under_way.append(pending)
             self._begin(pending)
             return pending
@@ -163,14 +165,14 @@ class _SyncSupervisor:
         try:
             with closing(in_order(batched(inputs, batch_size), submit, self._supervisor.map_width(target))) as handles:
                 for batch, pending in handles:
-                    for given, outputs in zip(batch, outputs_by_input(pending.result(), len(batch)), strict=True):
-                        yield one_payload(outputs, given)
+                    yield from batch.payloads(pending.result())
         finally:
             for pending in under_way:  # also those that a Ctrl-C has kept from being noted anywhere else
                 pending.cancel()
 
     def stop_groups(self, *, graceful_timeout_seconds: float | None = None, drain_inflight: bool = True) -> None:
         """See `AsyncBoundarySupervisor.stop_groups`; raises `TimeoutError` when something outlives the grace."""
+        check_seconds("graceful_timeout_seconds", graceful_timeout_seconds)
         if self._thread is not None:
             stop = self._supervisor.stop_groups
             self._run(partial(stop, graceful_timeout_seconds=graceful_timeout_seconds, drain_inflight=drain_inflight))
@@ -229,10 +231,17 @@ class _SyncSupervisor:
         timeout_seconds: float | None = None,
         on_error: OnError = "raise",
         order: RunOrder | None = None,
+        first: int = 0,
     ) -> CallRequest:
         self._refuse_misuse("await supervisor.execute_boundary(...)")
         return self._supervisor.request(
-            inputs, run_id=run_id, scenario_id=scenario_id, timeout_seconds=timeout_seconds, on_error=on_error, order=order
+            inputs,
+            run_id=run_id,
+            scenario_id=scenario_id,
+            timeout_seconds=timeout_seconds,
+            on_error=on_error,
+            order=order,
+            first=first,
         )
 
     def _settle(self, request: CallRequest) -> list[Finished]:

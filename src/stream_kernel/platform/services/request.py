@@ -21,7 +21,7 @@ from stream_kernel.reports import Category, CommandReport
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.text import is_utf8
 
-__all__ = ["MAX_TIMEOUT_SECONDS", "CallHost", "CallRequest", "OnError"]
+__all__ = ["MAX_TIMEOUT_SECONDS", "CallHost", "CallRequest", "OnError", "check_seconds"]
 
 OnError = Literal["raise", "collect"]
 _MAX_ID_CHARS = 1024
@@ -64,11 +64,14 @@ class CallRequest:
         on_error: OnError,
         order: RunOrder | None = None,
         limit_seconds: float = inf,
+        first: int = 0,
     ) -> None:
+        """`first` is the position of the first input in the stream that the call is a part of."""
         timeout = host.config.execution_ipc.boundary_timeout_seconds if timeout_seconds is None else timeout_seconds
         _check_arguments(inputs, run_id, scenario_id, timeout, on_error)
         self._host = host
         self._inputs = inputs
+        self._first = first
         self._run_id = run_id
         self._scenario_id = scenario_id
         self._on_error: OnError = on_error
@@ -105,14 +108,15 @@ class CallRequest:
         """Check and encode the inputs."""
         self._check_admission()
         if self._refusal is not None:
-            self._prepared = refuse_all(self._inputs, *self._refusal)
+            self._refuse(*self._refusal)
             return
         groups = [group.name for group in self._host.config.process_groups]
-        self._prepared = prepare(self._inputs, codec=self._host.codec, router=self._host.engine.router, groups=groups)
+        router = self._host.engine.router
+        self._prepared = prepare(self._inputs, codec=self._host.codec, router=router, groups=groups, first=self._first)
 
     def refuse(self, reason: str) -> None:
         """Give up what was packed: nothing of it has been dispatched."""
-        self._prepared = refuse_all(self._inputs, "transport", reason)
+        self._refuse("transport", reason)
 
     def conclude(self) -> Settled:
         """What a settled call gives; raises its error under `raise`."""
@@ -122,7 +126,7 @@ class CallRequest:
         """Dispatch what was packed, and all hops; on the supervisor's loop."""
         self._check_admission()
         if self._refusal is not None:  # it has been closed while the inputs were encoded
-            self.refuse(self._refusal[1])
+            self._refuse(*self._refusal)
         call = self._call(self._loop_deadline())
         self.reports = call.reports
         self._host.call_entered()
@@ -139,6 +143,9 @@ class CallRequest:
                 if one.error is not None:
                     raise one.error
         return finished
+
+    def _refuse(self, category: Category, reason: str) -> None:
+        self._prepared = refuse_all(self._inputs, category, reason, first=self._first)
 
     def _check_admission(self) -> None:
         reason = self._host.refusal()
@@ -164,12 +171,17 @@ class CallRequest:
         return asyncio.get_running_loop().time() + self._deadline - time.monotonic()
 
 
+def check_seconds(name: str, value: float | None, most: float = inf) -> None:
+    """Raise `ValueError` for an argument that is no span of time; None leaves it to the configuration."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most):
+        raise ValueError(f"{name} must be a number from 0 to {most:g}, not {value!r}")
+
+
 def _check_arguments(inputs: Sequence[BoundaryDispatchInput], run_id: str, scenario_id: str, timeout: float, on_error: OnError) -> None:
     for name, value in (("run_id", run_id), ("scenario_id", scenario_id)):
         if not isinstance(value, str) or len(value) > _MAX_ID_CHARS or not is_utf8(value):
             raise ValueError(f"{name} must be a string of at most {_MAX_ID_CHARS} characters, without lone surrogates")
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 <= timeout <= MAX_TIMEOUT_SECONDS:
-        raise ValueError(f"timeout_seconds must be a number from 0 to {MAX_TIMEOUT_SECONDS:g}, not {timeout!r}")
+    check_seconds("timeout_seconds", timeout, MAX_TIMEOUT_SECONDS)
     if on_error not in ("raise", "collect"):
         raise ValueError(f"on_error must be 'raise' or 'collect', not {on_error!r}")
     if not isinstance(inputs, Sequence):

@@ -6,13 +6,15 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
+import msgspec
+
 from stream_kernel.engine.settlement import Finished
 from stream_kernel.errors import BoundaryError, BoundaryInputError, boundary_error
 from stream_kernel.reports import Category, FailureReport
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.envelope import TerminalEvent
 
-__all__ = ["Cancellable", "batched", "in_order", "one_payload", "outputs_by_input", "payload_of"]
+__all__ = ["Batch", "Cancellable", "batched", "in_order", "one_payload", "outputs_by_input", "payload_of"]
 
 T = TypeVar("T")
 _CATEGORY_OF_STATUS: dict[str, Category] = {"timeout": "timeout", "error": "execution", "cancelled": "execution"}
@@ -27,22 +29,35 @@ class Cancellable(Protocol):
 H = TypeVar("H", bound=Cancellable)
 
 
-def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of up to `size` items."""
+class Batch(msgspec.Struct):
+    """Some inputs of a stream, the first of which has this position in it."""
+
+    first: int
+    inputs: list[BoundaryDispatchInput]
+
+    def payloads(self, finished: Sequence[Finished]) -> Iterator[Any]:
+        """The one output's payload of each input; raises the error of the first that has none."""
+        outputs = outputs_by_input(finished, len(self.inputs), self.first)
+        for position, given in enumerate(self.inputs):
+            yield one_payload(outputs[position], given, self.first + position)
+
+
+def batched(inputs: Iterable[BoundaryDispatchInput], size: int) -> Iterator[Batch]:
+    """Batches of up to `size` inputs."""
     if size < 1:
         raise ValueError(f"batch_size must be at least 1, not {size}")
-    batch: list[T] = []
+    batch = Batch(0, [])
     try:
-        for item in items:
-            batch.append(item)
-            if len(batch) == size:
+        for given in inputs:
+            batch.inputs.append(given)
+            if len(batch.inputs) == size:
                 yield batch
-                batch = []
+                batch = Batch(batch.first + size, [])
     except Exception:
-        if batch:
+        if batch.inputs:
             yield batch  # what was taken before the source failed
         raise
-    if batch:
+    if batch.inputs:
         yield batch
 
 
@@ -72,16 +87,18 @@ def in_order(batches: Iterable[T], submit: Callable[[T], H], width: int) -> Gene
             handle.cancel()
 
 
-def outputs_by_input(finished: Sequence[Finished], count: int) -> list[list[Finished]]:
-    """The outputs of each of the `count` inputs of a call."""
+def outputs_by_input(finished: Sequence[Finished], count: int, first: int = 0) -> list[list[Finished]]:
+    """The outputs of each of the `count` inputs of a call, which are counted from `first`."""
     grouped: list[list[Finished]] = [[] for _ in range(count)]
     for one in finished:
-        grouped[one.root].append(one)
+        grouped[one.root - first].append(one)
     return grouped
 
 
-def one_payload(outputs: Sequence[Finished], given: BoundaryDispatchInput) -> Any:
-    """The payload of the one output; a terminal event is unwrapped. Raises the output's error, or that there is not exactly one."""
+def one_payload(outputs: Sequence[Finished], given: BoundaryDispatchInput, position: int = 0) -> Any:
+    """The payload of the one output of the input `given` at `position`; a terminal event is unwrapped. Raises the output's error, or that
+    there is not exactly one.
+    """
     for one in outputs:
         if one.error is not None:
             raise one.error
@@ -92,6 +109,7 @@ def one_payload(outputs: Sequence[Finished], given: BoundaryDispatchInput) -> An
             given.trace_id,
             "execution",
             f"node '{given.target}' gave {len(outputs) or 'no'} outputs where exactly one is expected: use execute_boundary",
+            position,
         )
     return payload_of(outputs[0])
 
@@ -106,7 +124,9 @@ def payload_of(output: Finished) -> Any:
     if payload.status == "success":
         return payload.payload
     category = _CATEGORY_OF_STATUS[payload.status]
-    raise _failure(output.group, output.node, output.envelope.trace_id, category, None, detail=payload.error, status=payload.status)
+    raise _failure(
+        output.group, output.node, output.envelope.trace_id, category, None, output.root, detail=payload.error, status=payload.status
+    )
 
 
 def _failure(
@@ -115,6 +135,7 @@ def _failure(
     trace_id: str | None,
     category: Category,
     message: str | None,
+    position: int,
     *,
     detail: str | None = None,
     status: str | None = None,
@@ -126,6 +147,6 @@ def _failure(
         message=message,
         trace_ids=() if trace_id is None else (trace_id,),
         report=FailureReport(
-            reason=message or f"the node ended the chain with the status '{status}'", node=node, input_index=0, detail=detail
+            reason=message or f"the node ended the chain with the status '{status}'", node=node, input_index=position, detail=detail
         ),
     )

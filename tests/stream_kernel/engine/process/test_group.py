@@ -667,11 +667,26 @@ async def test_a_group_whose_workers_die_too_often_fails_loudly_and_answers_at_o
     assert "open" not in map(outcome, waiting)
     refused = stage.submit()
     assert outcome(refused) == "transport not_executed"
-    assert "its workers died too often, the last one: exit code 9; restart_group('g') tries again" in loss(refused).reason
+    why = "its workers died too often (process_groups.restart: more than 2 in 30 s), the last one: exit code 9"
+    assert (loss(refused).reason, stage.group.snapshot().failure) == (f"the group has failed: {why}", why)
     with pytest.raises(WorkerBootstrapError, match="'g' has failed: its workers died too often"):
         stage.group.check_not_failed()
     await asyncio.sleep(3600)
     assert stage.launch.alive == []
+
+
+@on_virtual_clock
+async def test_a_group_that_is_given_up_ends_its_healthy_workers_too_and_what_they_have_at_work() -> None:
+    stage = Stage(workers=2, restart={"intensity": 0})
+    await stage.start()
+    tickets = [stage.submit(), stage.submit()]
+    for child in stage.children:
+        await child.next_command()
+    stage.children[0].die(signal="SIGSEGV")
+    await moments()
+    assert [outcome(ticket) for ticket in tickets] == ["transport maybe_executed"] * 2
+    assert [loss(ticket).reason for ticket in tickets] == ["killed by SIGSEGV", "its group has failed"]
+    assert (stage.group.state, stage.launch.alive) == ("failed", [])
 
 
 @on_virtual_clock
@@ -788,7 +803,7 @@ async def test_a_stateful_group_that_loses_its_worker_has_lost_its_state_and_say
     stage.children[0].die(signal="SIGKILL")
     await moments()
     assert [outcome(ticket) for ticket in tickets] == ["transport maybe_executed", "transport not_executed", "transport not_executed"]
-    assert "its state with it; restart_group('g') starts afresh" in loss(tickets[2]).reason
+    assert loss(tickets[2]).reason == "the group has failed: its worker was lost (killed by SIGKILL) and its state with it"
     assert (stage.group.state, len(stage.children)) == ("failed", 1)
 
 

@@ -18,12 +18,16 @@ async def test_a_group_is_given_up_loudly(caplog: pytest.LogCaptureFixture) -> N
             await fakes.sink.wait_for("worker_ready", generation=generation)
             assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
             fakes.latest.die(exit_code=7)
+            assert fakes.group().failure is None
         while fakes.group().state != "failed":
             await asyncio.sleep(0.01)
+        why = "its workers died too often (process_groups.restart: more than 1 in 30 s), the last one: exit code 7"
+        assert fakes.group().failure == why
     errors = [(record.name, record.getMessage()) for record in caplog.records if record.levelno >= logging.ERROR]
     assert errors == [
         (
             "stream_kernel.lifecycle",
-            "group 'g' has failed: its workers died too often, the last one: exit code 7; restart_group('g') tries again",
+            "group 'g' has failed: its workers died too often (process_groups.restart: more than 1 in 30 s), the last one: exit code 7; "
+            "restart_group('g') starts afresh",
         )
     ]

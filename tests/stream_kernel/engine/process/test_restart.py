@@ -39,7 +39,7 @@ def test_more_deaths_than_the_intensity_within_the_period_fail_the_group() -> No
     one = policy(intensity=3, period_seconds=10)
     verdicts = [one.after_death(0, now, KILLED) for now in (0.0, 1.0, 2.0, 3.0)]
     assert [isinstance(verdict, Replace) for verdict in verdicts] == [True, True, True, False]
-    assert verdicts[-1] == Abandon("its workers died too often", fails_group=True)
+    assert verdicts[-1] == Abandon("its workers died too often (process_groups.restart: more than 3 in 10 s)", fails_group=True)
 
 
 def test_deaths_older_than_the_period_do_not_count() -> None:

@@ -241,6 +241,28 @@ async def test_groups_are_stopped_in_the_reverse_order_of_their_start_and_one_th
     await house.end()
 
 
+@pytest.mark.parametrize("how", ["stop", "end"])
+@on_virtual_clock
+async def test_the_group_that_was_started_last_ends_first_whatever_the_order_of_the_configuration(how: str) -> None:
+    house = House()
+    engine = house.engine
+    await engine.start(["b"])
+    await engine.start(["a"])
+    await engine.start(["b"])  # it is there already, and keeps its place
+    await engine.wait_ready()
+    *b, a = house.launch.children
+    for child in (*b, a):
+        child.traits.ignores = STUBBORN
+    ending = asyncio.create_task(engine.stop(["a", "b"], now() + 6) if how == "stop" else engine.end(["a", "b"]))
+    await moments()
+    assert [child.log[2:] for child in (*b, a)] == [[], [], ["stop"]]
+    a.die(exit_code=0)
+    await moments()
+    assert [child.log[2:] for child in b] == [["stop"], ["stop"]]
+    await house.end()
+    await asyncio.gather(ending, return_exceptions=True)
+
+
 @pytest.mark.fault("FAULT-27")
 @on_virtual_clock
 async def test_an_end_goes_over_all_workers_at_once_step_by_step() -> None:

@@ -329,3 +329,10 @@ def test_batches_are_taken_one_by_one_as_results_are(config: RuntimeConfig) -> N
     assert source.taken == 0
     next(results)
     assert source.taken == 1 and supervisor.asked == ["execute_boundary"]
+
+
+@pytest.mark.parametrize("name", ["ready_timeout_seconds", "graceful_timeout_seconds"])
+def test_a_wait_that_is_no_span_of_time_is_refused_before_anything_runs(make_config: MakeConfig, name: str) -> None:
+    wait: dict[str, Any] = {name: float("nan")}
+    with pytest.raises(ValueError, match=f"^{name} must be a number from 0 to inf, not nan"):
+        run_lifecycle(make_config({"G": ["echo"]}, mode="inline"), lambda _: pytest.fail("it ran"), **wait)

@@ -385,6 +385,7 @@ async def test_a_group_that_has_failed_ends_the_run_instead_of_every_line_that_i
     summary = await place.summary(make_run_config({"g": ["work"]}, mode="process_supervisor"), on_error="collect")
     assert summary.outcome == "failed"
     assert summary.stopped_by is not None and summary.stopped_by.category == "transport"
+    assert summary.problem is not None and summary.problem.startswith("group 'g' has failed: its workers died too often (process_groups.")
     assert place.failed_lines() == list(range(1, len(place.failed_lines()) + 1))
     assert len(place.failed_lines()) < 20
     assert place.outputs() == []

@@ -20,6 +20,7 @@ from stream_kernel import (
     AsyncBoundarySupervisor,
     BoundaryDispatchInput,
     BoundaryExecutionError,
+    BoundaryTimeoutError,
     BoundaryTransportError,
     ConfigurationError,
     UsageError,
@@ -101,6 +102,26 @@ async def test_a_map_is_an_async_iterator_in_order(make_config: MakeConfig) -> N
     async with AsyncBoundarySupervisor(make_config({"g": {"nodes": ["echo"], "workers": 2}})) as supervisor:
         outputs = [output async for output in supervisor.map("echo", range(100), batch_size=9)]
     assert outputs == [{"value": n} for n in range(100)]
+
+
+async def test_a_failure_of_a_map_names_its_place_among_all_payloads(make_config: MakeConfig) -> None:
+    async with AsyncBoundarySupervisor(make_config({"g": ["fail_if_asked"]}, mode="inline")) as supervisor:
+        with pytest.raises(BoundaryExecutionError) as failed:
+            async for _ in supervisor.map("fail_if_asked", ({"n": n, "fail": n == 7} for n in range(9)), batch_size=3):
+                pass
+    assert failed.value.report.input_index == 7
+
+
+async def test_a_map_that_waits_at_the_gate_until_its_deadline_has_timed_out(make_config: MakeConfig) -> None:
+    supervisor = AsyncBoundarySupervisor(make_config({"a": ["echo"], "b": ["many"]}, mode="inline"))
+    try:
+        await supervisor.start_groups(["a"])
+        with pytest.raises(BoundaryTimeoutError) as failed:
+            async for _ in supervisor.map("echo", range(3), timeout_seconds=0.05):
+                pass
+        assert failed.value.report.reason == "the deadline passed before all groups were ready"
+    finally:
+        await supervisor.close()
 
 
 async def test_a_map_keeps_its_order_at_a_stateful_group_though_a_batch_is_overtaken(make_config: MakeConfig, make_fifo: MakeFifo) -> None:
@@ -435,3 +456,17 @@ async def test_a_supervisor_that_is_dropped_after_its_end_says_nothing(
     del supervisor
     gc.collect()
     assert [str(each.message) for each in recwarn if "dropped without close" in str(each.message)] == []
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), -0.1, float("-inf"), True])
+async def test_a_wait_that_is_no_span_of_time_is_refused_whatever_the_state(make_config: MakeConfig, seconds: float) -> None:
+    supervisor = AsyncBoundarySupervisor(make_config({"g": ["echo"]}, mode="inline"))
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"^timeout_seconds must be a number from 0 to inf"):
+            await supervisor.wait_ready(seconds)
+        with pytest.raises(ValueError, match=r"^graceful_timeout_seconds must be a number from 0 to inf"):
+            await supervisor.stop_groups(graceful_timeout_seconds=seconds)
+        await supervisor.start_groups()
+    assert await supervisor.wait_ready(float("inf"))
+    await supervisor.stop_groups(graceful_timeout_seconds=float("inf"))
+    await supervisor.close()

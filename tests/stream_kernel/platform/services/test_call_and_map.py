@@ -152,17 +152,41 @@ def test_a_map_raises_a_failure_at_its_place_after_the_outputs_before_it(
     payloads = [wrong if n == 6 else {"n": n} for n in range(20)]
     outputs = local.map("fail_if_asked", payloads, batch_size=batch_size)
     assert [next(outputs) for _ in range(6)] == [{"n": n} for n in range(6)]
-    with pytest.raises(kind):
+    with pytest.raises(kind) as failed:
         next(outputs)
+    assert isinstance(failed.value, (BoundaryExecutionError, BoundaryInputError)) and failed.value.report.input_index == 6
+    assert ("input 6 for node" in str(failed.value)) is (kind is BoundaryInputError)
     assert list(outputs) == []
     until(lambda: local.snapshot().active_calls == 0)
 
 
+def test_what_a_map_could_not_begin_any_more_is_named_by_its_place_too(make_config: MakeConfig) -> None:
+    with LocalBootstrapSupervisor(make_config({"g": ["echo"]}, mode="inline")) as supervisor:
+        outputs = supervisor.map("echo", range(9), batch_size=1)
+        assert next(outputs) == {"value": 0}
+        supervisor.stop_groups()
+        assert next(outputs) == {"value": 1}
+        with pytest.raises(BoundaryTransportError) as failed:
+            next(outputs)
+    assert (failed.value.report.input_index, failed.value.report.reason) == (2, "the supervisor is stopped")
+
+
+def test_a_worker_that_a_map_loses_names_the_place_among_all_payloads(make_config: MakeConfig) -> None:
+    config = make_config({"g": ["work"]}, modules=["run_nodes"])
+    with MultiprocessBootstrapSupervisor(config) as supervisor:
+        outputs = supervisor.map("work", [{"n": n, "work": {"do": "die"} if n == 5 else {}} for n in range(8)], batch_size=4)
+        assert [next(outputs)["n"] for _ in range(4)] == [0, 1, 2, 3]
+        with pytest.raises(BoundaryTransportError) as failed:
+            next(outputs)
+    assert (failed.value.report.input_index, failed.value.report.exit and failed.value.report.exit.input_index) == (5, 1)
+
+
 def test_a_map_wants_exactly_one_output_for_each_input(local: LocalBootstrapSupervisor) -> None:
-    outputs = local.map("many", [1, 1, 2, 1])
+    outputs = local.map("many", [1, 1, 2, 1], batch_size=2)
     assert [next(outputs), next(outputs)] == [0, 0]
-    with pytest.raises(BoundaryExecutionError, match="2 outputs where exactly one is expected"):
+    with pytest.raises(BoundaryExecutionError, match="2 outputs where exactly one is expected") as failed:
         next(outputs)
+    assert failed.value.report.input_index == 2
 
 
 def test_the_timeout_of_a_map_is_for_each_batch(local: LocalBootstrapSupervisor) -> None:
@@ -175,3 +199,14 @@ def test_the_timeout_of_a_map_is_for_each_batch(local: LocalBootstrapSupervisor)
 def test_an_impossible_batch_size_is_refused(local: LocalBootstrapSupervisor) -> None:
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
         next(local.map("echo", [1], batch_size=0))
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), -0.1])
+def test_a_wait_that_is_no_span_of_time_is_refused_before_and_after_the_start(make_config: MakeConfig, seconds: float) -> None:
+    with LocalBootstrapSupervisor(make_config({"g": ["echo"]}, mode="inline")) as started:
+        for supervisor in (LocalBootstrapSupervisor(make_config({"g": ["echo"]}, mode="inline")), started):
+            with pytest.raises(ValueError, match=r"^timeout_seconds must be a number from 0 to inf"):
+                supervisor.wait_ready(seconds)
+            with pytest.raises(ValueError, match=r"^graceful_timeout_seconds must be a number from 0 to inf"):
+                supervisor.stop_groups(graceful_timeout_seconds=seconds)
+        assert started.call("echo", 1) == {"value": 1}

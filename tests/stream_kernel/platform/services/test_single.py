@@ -36,10 +36,11 @@ def test_the_error_of_an_output_is_raised_as_it_is() -> None:
 @pytest.mark.parametrize("status", ["error", "cancelled", "timeout"])
 def test_an_event_that_ends_badly_is_raised_with_its_error_in_the_report_alone(status: Any) -> None:
     with pytest.raises((BoundaryExecutionError, BoundaryTimeoutError)) as failed:
-        payload_of(output(TerminalEvent(status, {"v": 1}, "card 4711 refused")))
+        payload_of(output(TerminalEvent(status, {"v": 1}, "card 4711 refused"), root=3))
     error = failed.value
     assert isinstance(error, TimeoutError) is (status == "timeout")
     assert (error.delivery, error.group, error.trace_ids, error.report.node) == ("executed", "g", ("t",), "score")
+    assert error.report.input_index == 3
     assert error.report.reason == f"the node ended the chain with the status '{status}'"
     assert error.report.detail == "card 4711 refused" and "4711" not in str(error)
 
@@ -53,3 +54,4 @@ def test_what_has_no_trace_id_names_none() -> None:
 def test_outputs_are_those_of_their_inputs() -> None:
     first, second, third = output("a", 2), output("b", 0), output("c", 2)
     assert outputs_by_input([first, second, third], 4) == [[second], [], [first, third], []]
+    assert outputs_by_input([first, third], 2, first=1) == [[], [first, third]]
