@@ -240,8 +240,8 @@ STDERR = (
         "events-are-kept-whole",
         "of the events that are kept, only the latest ends have what their worker has written",
         "observability/sinks.py",
-        "        if len(self._with_stderr) > _ENDS_WITH_STDERR:",
-        "        if len(self._with_stderr) > self._emitted:",
+        "        if len(self._with_words) > _ENDS_WITH_WORDS:",
+        "        if len(self._with_words) > self._emitted:",
         ("observability/test_sinks.py",),
     ),
     Mutant(
