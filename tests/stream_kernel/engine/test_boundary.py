@@ -18,6 +18,7 @@ from stream_kernel.errors import BoundaryOverloadedError
 from stream_kernel.reports import Delivery, WorkerExitReport
 from stream_kernel.routing.items import ItemFailure
 from stream_kernel.routing.router import NodeRoute
+from virtual_clock import on_virtual_clock
 
 Input = BoundaryDispatchInput
 EXIT = WorkerExitReport(worker_id="A#0", group="A", generation=1, pid=7, reason="killed by SIGSEGV", signal="SIGSEGV")
@@ -345,6 +346,7 @@ async def test_a_pause_before_a_retry_ends_with_the_deadline(monkeypatch: pytest
         await call
 
 
+@on_virtual_clock
 async def test_under_raise_a_call_that_is_about_to_be_run_again_does_not_withdraw_its_other_commands() -> None:
     engine = FakeEngine(A, B, taken=lambda command: command.group == "A", retries={"A": 1})
     call = call_of(engine, Input(0, "A", "a"), Input(1, "B", "b"))

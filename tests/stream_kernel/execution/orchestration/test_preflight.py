@@ -253,9 +253,11 @@ def test_a_stateful_group_has_one_worker(look: Look) -> None:
 
 
 def test_a_group_with_retries_has_idempotent_nodes_only(look: Look) -> None:
-    groups = {"a": {"nodes": ["counter"], "retries": 2}}
+    groups = {"a": {"nodes": ["echo"], "retries": 2}}
     message = only(look(groups), "problem", "retries", "a")
-    assert message.startswith("process_groups.retries needs every node of the group idempotent, and 'counter' is not: mark it")
+    assert message.startswith("process_groups.retries needs every node of the group idempotent, and 'echo' is not: mark it")
+    message = only(look({"a": {"nodes": ["counter"], "retries": 2}}), "problem", "retries", "a")
+    assert message.startswith("process_groups.retries cannot be had with node 'counter': it is stateful")
 
 
 @pytest.mark.parametrize("knows_affinity", [True, False])
