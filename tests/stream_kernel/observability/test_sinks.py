@@ -59,8 +59,9 @@ def test_the_last_events_are_kept_oldest_first() -> None:
 
 
 def end_with(number: int) -> LifecycleEvent:
-    """The end of a worker that has written its number to stderr."""
-    return event("worker_failed", exit=msgspec.structs.replace(EXIT, generation=number, stderr_tail=(f"worker {number}",)))
+    """The end of a worker that has written its number, to stderr or as its stack."""
+    words = {"stderr_tail": (f"worker {number}",)} if number % 2 else {"stack": f"worker {number}"}
+    return event("worker_failed", exit=msgspec.structs.replace(EXIT, generation=number, **words))
 
 
 def test_only_the_latest_ends_are_kept_with_what_their_worker_has_written() -> None:
@@ -72,7 +73,8 @@ def test_only_the_latest_ends_are_kept_with_what_their_worker_has_written() -> N
     assert sink.events == emitted
     ends = [one.exit for one in hub.events() if one.exit is not None]
     assert [end.generation for end in ends] == list(range(100))
-    assert [end.stderr_tail for end in ends] == [()] * 36 + [(f"worker {number}",) for number in range(36, 100)]
+    words = [end.stack or "".join(end.stderr_tail) for end in ends]
+    assert words == [""] * 36 + [f"worker {number}" for number in range(36, 100)]
     assert [one.kind for one in hub.events()] == [one.kind for one in emitted]
 
 
