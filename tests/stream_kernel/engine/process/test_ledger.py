@@ -60,6 +60,7 @@ async def test_a_reply_settles_its_call_and_nothing_is_owed(make_command: MakeCo
     assert ledger.owes(ticket) and len(ledger) == 1
     assert ledger.receive(result(0))
     assert not ledger.owes(ticket) and len(ledger) == 0
+    assert not ledger.cancel(ticket), "nobody waits for it any more"
     outcome = await ticket.future
     assert isinstance(outcome, Answer)
     assert [emission.index for emission in outcome.emissions] == [0]
@@ -111,10 +112,20 @@ async def test_a_deadline_settles_the_call_and_its_reply_is_late(make_command: M
     ticket = entered(ledger, make_command())
     ledger.expire(ticket)
     ledger.expire(ticket)
+    assert not ledger.cancel(ticket), "nobody waits for it any more"
     outcome = await ticket.future
     assert isinstance(outcome, Loss) and outcome.category == "timeout"
     assert ledger.receive(result(0))
     assert ledger.late_replies == 1
+
+
+async def test_whether_a_deadline_passed_at_work_or_behind_another_command_is_told(make_command: MakeCommand) -> None:
+    ledger = Ledger()
+    head, behind = (entered(ledger, make_command(name)) for name in ("c-1", "c-2"))
+    ledger.expire(head, LastTrace(at_work=AtWork(0, "score")))
+    ledger.expire(behind)
+    reasons = [loss.reason for loss in (await head.future, await behind.future) if isinstance(loss, Loss)]
+    assert reasons == [DEADLINE_PASSED, "the deadline passed at a worker that was at another command"]
 
 
 async def test_the_oldest_is_at_work_and_the_next_begins_with_its_reply(make_command: MakeCommand) -> None:
