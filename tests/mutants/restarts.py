@@ -62,7 +62,7 @@ RESTARTS = (
         "inflicted-deaths-count",
         "deaths that we inflict never count",
         "engine/process/group.py",
-        "            return self._policy.after_inflicted()\n",
+        "            return self._policy.after_inflicted(end.exit)\n",
         "            return self._policy.after_death(slot.index, now, end.exit)\n",
         (_GROUP,),
     ),

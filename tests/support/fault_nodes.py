@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,8 @@ def busy(message: dict[str, Any], ctx: NodeContext) -> None:
     note(message)
     how = message["how"]
     announce(message)
+    for _ in range(message.get("threads", 0)):
+        threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
     if how == "python":
         while True:
             pass

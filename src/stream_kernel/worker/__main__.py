@@ -11,9 +11,10 @@ def main() -> None:
     """Claim the wire, tie the process to its parent, serve."""
     if sys.argv[1::2] != ["--lifeline", "--max-frame-bytes", "--black-box"] or len(sys.argv) != 7:
         sys.exit("stream_kernel.worker is started by a supervisor: see the README for how to start one")
-    from stream_kernel.worker.stdio import claim_wire
+    from stream_kernel.worker.stdio import claim_wire, drop_inherited
 
     wire = claim_wire()
+    drop_inherited({int(sys.argv[2]), int(sys.argv[6])})
     from stream_kernel.worker.signals import own_signals
 
     own_signals()

@@ -61,12 +61,15 @@ class BlackBox:
         self._words[0] = self._base + index * _PER_INPUT + self._places[node]
 
     def _leave_in_child(self) -> None:
+        if self._fd < 0:  # a child's child, which may have given the number to another file
+            return
         self._words.release()
         self._map.close()
         self._words = memoryview(bytearray(16)).cast("Q")
         faulthandler.unregister(STACKS_SIGNAL)
         faulthandler.enable(2)
         os.close(self._fd)
+        self._fd = -1
 
 
 def _nothing(index: int, node: str) -> None:

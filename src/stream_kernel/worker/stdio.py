@@ -6,11 +6,13 @@ points to /dev/null and 1 to stderr. So `print`, C output, `input()` and child p
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import sys
+from collections.abc import Collection
 
-__all__ = ["Wire", "claim_wire"]
+__all__ = ["Wire", "claim_wire", "drop_inherited"]
 
 _CHUNK = 1 << 18
 
@@ -49,8 +51,10 @@ class Wire:
             os._exit(0)
 
     def _close_in_child(self) -> None:
-        os.close(self.read_fd)
-        os.close(self.write_fd)
+        if self.read_fd >= 0:  # otherwise it is a child's child, which may have given the numbers to others
+            os.close(self.read_fd)
+            os.close(self.write_fd)
+            self.read_fd = self.write_fd = -1
 
 
 def claim_wire() -> Wire:
@@ -66,3 +70,15 @@ def claim_wire() -> Wire:
     # What nodes print must be in the log when the worker is killed, not in a buffer.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     return Wire(read_fd, write_fd)
+
+
+def drop_inherited(keep: Collection[int]) -> None:
+    """Close all other descriptors that came from the parent: some event loops hand on copies of the wire, and what the parent left open.
+
+    Those are the ones that a child process would inherit too; what Python opens itself is not.
+    """
+    with contextlib.suppress(FileNotFoundError):  # there is no such folder: nothing can be told
+        for fd in map(int, os.listdir("/dev/fd")):
+            with contextlib.suppress(OSError):  # that of the folder itself
+                if fd > 2 and fd not in keep and os.get_inheritable(fd):
+                    os.close(fd)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import sys
 from collections.abc import Callable
@@ -61,6 +62,17 @@ def test_a_module_that_ends_the_worker_is_a_boot_error(
     monkeypatch.syspath_prepend(tmp_path)
     error = boot_error(faulty({"g": {"nodes": ["echo"], "discovery_modules": ["dying"]}}))
     assert all(word in str(error) for word in words), str(error)
+
+
+@pytest.mark.fault("FAULT-09")
+def test_a_module_that_crashes_is_a_boot_error_that_shows_where(
+    faulty: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "crashing.py").write_text("import ctypes\n\nctypes.string_at(0)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    error = boot_error(faulty({"g": {"nodes": ["echo"], "discovery_modules": ["crashing"]}}))
+    assert "SIGSEGV" in str(error)
+    assert re.search(r"Segmentation fault\n(.*\n)*  File \".*crashing.py\", line 3 in <module>\n", error.detail or "")
 
 
 @pytest.mark.fault("FAULT-09")

@@ -64,6 +64,22 @@ def test_a_node_that_hangs_in_the_kernel_never_goes_on(
 
 
 @pytest.mark.fault("FAULT-12")
+def test_of_many_threads_the_one_that_runs_the_node_writes_the_stacks(
+    faulty: MakeConfig, make_fifo: Callable[[str], Any], in_thread: InThread
+) -> None:
+    with MultiprocessBootstrapSupervisor(faulty({"g": ["busy"]})) as supervisor:
+        for n in range(3):
+            started = make_fifo(f"started-{n}")
+            message = {"how": "python", "threads": 20, "started": started.path}
+            call = in_thread(supervisor.call, "busy", message, timeout_seconds=0.5)
+            started.wait()
+            with pytest.raises(BoundaryTimeoutError) as caught:
+                call.result()
+            first = str(caught.value.report.stack).split("\n\n")[0]
+            assert first.startswith("Current thread") and " in busy\n" in first
+
+
+@pytest.mark.fault("FAULT-12")
 async def test_a_stopped_worker_is_a_timeout_and_is_replaced(faulty: MakeConfig) -> None:
     async with AsyncBoundarySupervisor(faulty({"g": ["whoami"]})) as supervisor:
         pid = supervisor.snapshot().groups[0].workers[0].pid

@@ -213,8 +213,17 @@ class Child:
 
     def end_with_stacks(self) -> None:
         """Have it write its Python stacks, as far as it can, and end by that, also when it is frozen; returns at once."""
-        self._signal(STACKS_SIGNAL)
-        self._signal(signal.SIGCONT)  # the first thing that it does then is to heed the other
+        if not self._signal_first_thread(STACKS_SIGNAL):
+            self._signal(STACKS_SIGNAL)
+        self._signal(signal.SIGCONT)  # the first thing that this thread does then is to heed the other
+
+    def _signal_first_thread(self, number: int) -> bool:
+        """To the thread that runs the nodes and to no other: a signal to a process is taken by whichever thread comes first, while the
+        others go on. False where the system has no such call, or it fails.
+        """
+        if _TGKILL is None or not self._release.alive or self._process.returncode is not None or self._tree.is_somebody_else():
+            return False
+        return bool(_TGKILL(self.pid, self.pid, number) == 0)
 
     def _signal(self, number: int) -> None:
         """To itself, and not to its tree."""
@@ -305,6 +314,17 @@ def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[i
     reader.callback(os.close, read_fd)
     writer.callback(os.close, write_fd)
     return read_fd, write_fd
+
+
+def _find_tgkill() -> Callable[[int, int, int], int] | None:
+    try:
+        import ctypes
+    except ImportError:
+        return None
+    return getattr(ctypes.CDLL(None), "tgkill", None)
+
+
+_TGKILL = _find_tgkill()
 
 
 def _signal_group(pid: int, number: int) -> None:

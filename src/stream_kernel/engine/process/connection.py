@@ -14,8 +14,10 @@ from stream_kernel.errors import ProtocolViolation
 from stream_kernel.protocol.messages import FromParent, FromWorker
 from stream_kernel.protocol.session import Role, Session
 
-__all__ = ["Connection"]
+__all__ = ["ENDED", "Connection"]
 
+ENDED = "it ended"
+"""The reason when the process is gone, by itself or by a signal."""
 _PUMP_READS = 512
 _CLOSED_PIPE_GRACE = 0.02
 """How long the end of a process may come after the end of its pipes, before the pipe counts as closed by a living process."""
@@ -130,7 +132,7 @@ class Connection:
             self._grace = self._loop.call_later(_CLOSED_PIPE_GRACE, self.end, reason)
 
     def _on_exit(self) -> None:
-        self.end("it ended")
+        self.end(ENDED)
 
     def end(self, reason: str) -> None:
         """It is over, for this reason, unless it is already."""

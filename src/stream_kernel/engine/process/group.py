@@ -282,7 +282,7 @@ class WorkerGroup:
     def _verdict(self, slot: WorkerSlot, end: End) -> Verdict:
         now = asyncio.get_running_loop().time()
         if end.kind == "inflicted":
-            return self._policy.after_inflicted()
+            return self._policy.after_inflicted(end.exit)
         if end.kind == "unbootable" and end.exit is None and not slot.was_ever_ready:
             return Abandon("it could not be spawned", fails_group=True)  # there is nothing that another attempt would find changed
         if end.kind == "unbootable":

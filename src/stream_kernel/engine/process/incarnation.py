@@ -12,7 +12,7 @@ import msgspec
 
 from stream_kernel.config.model import ProcessGroupConfig, RuntimeConfig
 from stream_kernel.engine.base import AtWork
-from stream_kernel.engine.process.connection import Connection
+from stream_kernel.engine.process.connection import ENDED, Connection
 from stream_kernel.engine.process.expiry import Expiry
 from stream_kernel.engine.process.fault_plan import PlannedFault
 from stream_kernel.engine.process.idle_watch import IdleWatch
@@ -127,7 +127,7 @@ class Incarnation:
     async def over(self) -> str:
         """Wait until it can be of no use any more; gives a clean reason."""
         reason = await self._connection.over
-        if self._expiry is not None:
+        if reason == ENDED and self._expiry is not None:
             self._expiry.process_ended()
         return reason
 
@@ -286,6 +286,8 @@ class Incarnation:
     async def bury(self, reason: str, killed_for: str | None) -> Burial:
         """Take what is left, kill what is left, reap, and settle what nobody will answer."""
         self.retire()
+        if self._expiry is not None:
+            self._expiry.close()
         self._connection.pump()
         self.process.kill_tree()
         was_cancelled = False
@@ -297,11 +299,9 @@ class Incarnation:
             # Before the descriptors go: another thread may be given their numbers at once.
             self._connection.close()
             self._pulse.close()
-            if self._expiry is not None:
-                self._expiry.close()
             self.process.close()
-        is_own_doing = killed_for is not None or reason != "it ended"
-        if reason == "it ended" or killed_for is not None:
+        is_own_doing = killed_for is not None or reason != ENDED
+        if reason == ENDED or killed_for is not None:
             reason = killed_for or str(status)
         trace = self._trace()
         report = self._report(status, reason, trace.at_work, is_own_doing=is_own_doing)

@@ -101,10 +101,11 @@ class Ledger:
         return True
 
     def abandon(self, reason: str) -> None:
-        """Fail those that wait, as transport; the worker still owes its answers."""
-        for ticket in self._pending.values():
-            ticket.lose("transport", reason)
-        self._pending.clear()
+        """Fail those that wait, as transport; the worker still owes its answers. One whose deadline has passed hears of that, very soon."""
+        for correlation_id, ticket in list(self._pending.items()):
+            if not ticket.expired:
+                del self._pending[correlation_id]
+                ticket.lose("transport", reason)
 
     def close(self, reason: str, trace: LastTrace, *, is_trusted: bool, has_head_begun: bool) -> list[Ticket]:
         """The worker is dead: nothing will come any more. Returns the commands that another is to have: it provably did not begin them.

@@ -16,6 +16,8 @@ __all__ = ["Abandon", "Replace", "RestartPolicy", "Verdict"]
 _HEALTHY_SECONDS = 60.0
 """A worker that has lived as long starts over with its backoff."""
 _MAX_DOUBLINGS = 64
+_AFTER_KILL_SECONDS = 0.03
+"""Workers that hang together are killed together: all of their callers are to hear before the forks of replacements hold up the loop."""
 _BOOTS_BEFORE_FIRST_READY = 2
 
 
@@ -65,11 +67,11 @@ class RestartPolicy:
             self._in_row.pop(worker_index, None)
         return self._count(worker_index, now)
 
-    def after_inflicted(self) -> Verdict:
-        """We have ended it in the course of work: that says nothing about its health."""
+    def after_inflicted(self, end: WorkerExitReport | None) -> Verdict:
+        """Its end says nothing about its health: we have ended it in the course of work, or it was at what had killed one before."""
         if self._config.strategy == "temporary":
             return Abandon("lost workers of this group are not replaced", fails_group=False)
-        return Replace(0.0)
+        return Replace(_AFTER_KILL_SECONDS if end is not None and end.by_supervisor else 0.0)
 
     def after_failed_boot(self, worker_index: int, now: float, *, was_ever_ready: bool) -> Verdict:
         """A worker could not be spawned or did not become ready. `was_ever_ready` says whether one in its place ever was."""

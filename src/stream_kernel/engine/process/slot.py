@@ -336,8 +336,8 @@ class WorkerSlot:
             kind = "inflicted" if is_no_news else "died"
         else:
             kind = "unbootable"
-            detail = None if burial is None else "\n".join(burial.report.stderr_tail)
-            text = f"group '{self._group.name}': {self.worker_id} was not ready: {reason} (its stderr is in the log and in `detail`)"
+            detail = None if burial is None else "\n".join([*burial.report.stderr_tail, burial.report.stack or ""]).strip()
+            text = f"group '{self._group.name}': {self.worker_id} was not ready: {reason} (what it wrote is in the log and in `detail`)"
             boot_error = self._boot_error or WorkerBootstrapError(text, group=self._group.name, detail=detail)
         report, unbegun = (None, ()) if burial is None else (burial.report, burial.unbegun)
         self._owner.ended(self, End(kind, reason, boot_error, report, unbegun))

@@ -255,8 +255,39 @@ async def test_a_deadline_at_the_head_ends_the_worker_with_its_stacks_and_it_is_
     assert settled.at_work is not None and settled.exit is not None
     assert (settled.exit.signal, settled.exit.stack) == ("SIGRTMIN+10", "Current thread:\n  File n.py")
     assert child.log[-6:] == ["freeze", "stacks", "kill", "kill", "reap", "close"]
-    await moments()
+    await asyncio.sleep(0.05)
     assert (stage.states, stage.group.snapshot().workers[0].generation) == (["ready"], 2)
+    await stage.end()
+
+
+@on_virtual_clock
+async def test_a_caller_whose_deadline_has_passed_hears_of_that_and_not_of_a_stop_in_the_same_moment() -> None:
+    stage = Stage()
+    await stage.start()
+    ticket = stage.submit(seconds=5)
+    await asyncio.sleep(5.001)
+    stage.group.abandon("the supervisor is being stopped")
+    await ticket.future
+    report = loss(ticket).exit
+    assert (outcome(ticket), loss(ticket).reason) == ("timeout maybe_executed", "a command passed its deadline")
+    assert report is not None and report.signal == "SIGRTMIN+10", "it was dead before"
+    await stage.end()
+
+
+@pytest.mark.fault("FAULT-18")
+@pytest.mark.parametrize("moment", [5.001, 5.003 - 1e-10], ids=["stopped", "looked-at"])
+@on_virtual_clock
+async def test_a_worker_that_breaks_the_protocol_after_a_deadline_has_broken_the_protocol(moment: float) -> None:
+    stage = Stage()
+    await stage.start()
+    ticket = stage.submit(seconds=5)
+    child = stage.children[0]
+    await child.next_command()
+    asyncio.get_running_loop().call_at(START + moment, child.send_garbage)
+    await ticket.future
+    report = loss(ticket).exit
+    assert outcome(ticket) == "timeout maybe_executed"
+    assert report is not None and report.reason.startswith("protocol violation")
     await stage.end()
 
 
@@ -695,7 +726,7 @@ async def test_deaths_that_we_inflict_do_not_count() -> None:
     await stage.start()
     for number in range(10):
         await stage.submit(seconds=1).future
-        await moments()
+        await asyncio.sleep(0.05)
         assert (stage.states, len(stage.children)) == (["ready"], number + 2)
     await stage.end()
 

@@ -112,6 +112,7 @@ async def test_a_command_that_hangs_costs_the_deadline_and_its_worker() -> None:
         assert 7 <= now() - START < 7.05
         assert [told for told in hung.log if told in ("stacks", "kill", "reap", "close")][:2] == ["stacks", "kill"]
         assert outcome.exit is not None and (outcome.exit.signal, outcome.exit.stack) == ("SIGRTMIN+10", hung.stack)
+        await asyncio.sleep(0.05)
         assert (await answered(fakes)).report.generation == 2
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,8 +81,12 @@ def test_what_was_told_to_forget_has_seen_no_boot_fail() -> None:
 
 def test_deaths_that_we_inflict_never_count() -> None:
     one = policy(intensity=1)
-    assert [one.after_inflicted() for _ in range(100)] == [Replace(0.0)] * 100
+    assert [one.after_inflicted(KILLED) for _ in range(100)] == [Replace(0.0)] * 100
     assert one.after_death(0, 0.0, KILLED) == Replace(0.0)
+
+
+def test_a_worker_that_we_have_killed_is_replaced_when_those_that_were_killed_with_it_are_gone() -> None:
+    assert policy().after_inflicted(msgspec.structs.replace(KILLED, by_supervisor=True)) == Replace(0.03)
 
 
 @given(st.integers(0, 20), st.floats(0.5, 100.0), st.lists(st.floats(0.0, 50.0), max_size=60))
@@ -158,13 +163,13 @@ def test_what_becomes_of_a_worker_is_for_the_strategy_to_say(strategy: str, end:
 
 @pytest.mark.parametrize(("strategy", "is_replaced"), [("permanent", True), ("transient", True), ("temporary", False)])
 def test_a_worker_that_we_have_ended_is_replaced_unless_none_is(strategy: str, is_replaced: bool) -> None:
-    assert isinstance(policy(strategy=strategy).after_inflicted(), Replace) == is_replaced
+    assert isinstance(policy(strategy=strategy).after_inflicted(KILLED), Replace) == is_replaced
 
 
 def test_a_worker_that_is_not_replaced_fails_nobody() -> None:
     one = policy(strategy="temporary", intensity=0)
     assert not any(
-        verdict.fails_group for verdict in (one.after_death(0, 0.0, KILLED), one.after_inflicted()) if isinstance(verdict, Abandon)
+        verdict.fails_group for verdict in (one.after_death(0, 0.0, KILLED), one.after_inflicted(KILLED)) if isinstance(verdict, Abandon)
     )
 
 
