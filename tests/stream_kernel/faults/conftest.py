@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +30,16 @@ def in_thread() -> Iterator[Callable[..., Future[Any]]]:
     """Run a call in a thread of its own."""
     with ThreadPoolExecutor(32) as threads:
         yield threads.submit
+
+
+@pytest.fixture
+def left_open(tmp_path: Path) -> Iterator[Path]:
+    """A file that this process has open, and would hand on to whatever it starts."""
+    path = tmp_path / "secret"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    os.set_inheritable(fd, True)
+    yield path
+    os.close(fd)
 
 
 @pytest.fixture

@@ -31,17 +31,11 @@ def test_a_worker_sees_only_the_variables_that_are_allowed(faulty: MakeConfig, m
 
 
 @pytest.mark.fault("FAULT-36")
-def test_a_worker_has_no_descriptor_of_its_parent_or_of_its_siblings(faulty: MakeConfig, tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    fd = os.open(secret, os.O_RDWR | os.O_CREAT)
-    os.set_inheritable(fd, True)
-    try:
-        with MultiprocessBootstrapSupervisor(faulty({"g": {"nodes": ["surroundings"], "workers": 2}})) as supervisor:
-            first, second = (supervisor.call("surroundings", n)["descriptors"] for n in range(2))
-    finally:
-        os.close(fd)
+def test_a_worker_has_no_descriptor_of_its_parent_or_of_its_siblings(faulty: MakeConfig, left_open: Path) -> None:
+    with MultiprocessBootstrapSupervisor(faulty({"g": {"nodes": ["surroundings"], "workers": 2}})) as supervisor:
+        first, second = (supervisor.call("surroundings", n)["descriptors"] for n in range(2))
     for descriptors in (first, second):
-        assert str(secret) not in descriptors.values()
+        assert str(left_open) not in descriptors.values()
         assert (descriptors["0"], descriptors["1"]) == ("/dev/null", descriptors["2"])
         # stderr, the two ends of the wire, the lifeline
         assert len({to for to in descriptors.values() if to.startswith("pipe:")}) == 4
