@@ -95,7 +95,7 @@ REPLACEMENT = (
         "burial-for-want-of-memory",
         "the kill that buries a worker is not put down to its memory",
         "engine/process/incarnation.py",
-        'is_own_doing = killed_for is not None or reason != ENDED\n',
+        "is_own_doing = killed_for is not None or reason != ENDED\n",
         "is_own_doing = killed_for is not None\n",
         ("engine/process/test_slot.py::test_the_kill_that_buries_a_worker_is_not_put_down_to_its_memory",),
     ),
