@@ -77,6 +77,14 @@ async def ended(child: Child) -> ExitStatus:
         child.close()
 
 
+async def let_end(child: Child, seen: Seen) -> None:
+    """Close its stdin, which it waits for, and bury it."""
+    child.close_stdin()
+    await within(seen.over)
+    await child.reap(SECONDS)
+    child.close()
+
+
 async def within(event: asyncio.Event) -> None:
     async with asyncio.timeout(SECONDS):
         await event.wait()
@@ -488,7 +496,9 @@ async def test_it_is_stopped_where_it_is_and_goes_on_when_it_is_told_to() -> Non
     child = await spawned(*python("print('up', flush=True); print(input(), flush=True)"))
     seen = Seen(child)
     assert await seen.line() == b"up\n"
+    assert child.peak_rss_bytes() is None
     child.freeze()
+    assert child.peak_rss_bytes() is not None, "what ends it after that leaves no other moment to look"
     os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
     child.write(b"echo\n")
     child.thaw()
@@ -536,10 +546,7 @@ async def test_the_memory_that_it_holds_and_held_is_told() -> None:
     await within(seen.readable)
     held = child.resident_bytes()
     assert held is not None and 64 << 20 < held < 128 << 20
-    child.close_stdin()
-    await within(seen.over)
-    await child.reap(SECONDS)
-    child.close()
+    await let_end(child, seen)
     peak = child.peak_rss_bytes()
     assert peak is not None and held <= peak < 128 << 20
     assert child.resident_bytes() is None
@@ -573,10 +580,7 @@ async def test_the_peak_of_a_sibling_is_not_taken_for_its_own() -> None:
     sibling = await spawned(*python(f"x = b'1' * ({larger_than_any_process_before()} << 20)"))
     assert await ended(sibling) == ExitStatus(exit_code=0)
     assert sibling.peak_rss_bytes() is not None
-    child.close_stdin()
-    await within(seen.over)
-    await child.reap(SECONDS)
-    child.close()
+    await let_end(child, seen)
     assert child.peak_rss_bytes() is None
 
 
@@ -598,10 +602,7 @@ async def test_the_peak_of_a_child_that_is_no_worker_is_not_taken_for_that_of_on
     code = f"x = b'1' * ({larger_than_any_process_before()} << 20)"
     await in_thread(subprocess.run, python(code))
     held = child.resident_bytes()
-    child.close_stdin()
-    await within(seen.over)
-    await child.reap(SECONDS)
-    child.close()
+    await let_end(child, seen)
     peak = child.peak_rss_bytes()
     assert held is not None and peak is not None and held <= peak < 16 << 20
     assert not child.is_peak_exact()
@@ -615,10 +616,7 @@ async def test_the_peak_of_what_it_has_started_is_not_taken_for_its_own() -> Non
     seen = Seen(child)
     await within(seen.readable)
     held = child.resident_bytes()
-    child.close_stdin()
-    await within(seen.over)
-    await child.reap(SECONDS)
-    child.close()
+    await let_end(child, seen)
     peak = child.peak_rss_bytes()
     assert held is not None and peak is not None and held <= peak < 64 << 20
     assert not child.is_peak_exact()
