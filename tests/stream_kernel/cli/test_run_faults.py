@@ -444,7 +444,7 @@ def test_a_second_signal_kills_at_once_and_leaves_whole_lines(cli: Cli, make_fif
         assert first_line(process).startswith("stream-kernel: stopping: ")
         process.send_signal(number)
         with watched(process.pid) as pidfd:
-            assert ends(pidfd, 1.0)
+            assert ends(pidfd, SECONDS / 2)
         assert cli.workers() == []
         err = process.communicate(timeout=SECONDS)[1].decode()
     assert process.returncode == code

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -121,17 +120,13 @@ def test_inline_a_second_signal_ends_even_a_node_that_does_not_come_back(cli: Cl
     config = cli.config({"g": ["work"]}, source="work")
     with cli.start("run", config, "--mode", "inline", "--input", given, "--summary", "none") as process:
         started.wait()
-        process.send_signal(number)
-        until(lambda: _has_no_pending(process.pid))
-        process.send_signal(number)
-        process.wait(SECONDS)
+
+        def has_ended() -> bool:
+            process.send_signal(number)  # again and again: of two that come before Python looks, it hears one
+            return process.poll() is not None
+
+        until(has_ended)
     assert process.returncode == 128 + number
-
-
-def _has_no_pending(pid: int) -> bool:
-    """Whether a signal that was sent has been taken: a second one of its kind would be lost in it."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return "ShdPnd:\t0000000000000000" in status
 
 
 def test_a_signal_that_the_caller_ignores_stays_ignored(cli: Cli, make_fifo: MakeFifo) -> None:
