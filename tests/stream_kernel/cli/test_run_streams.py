@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -127,6 +128,12 @@ def test_inline_a_second_signal_ends_even_a_node_that_does_not_come_back(cli: Cl
 
         until(has_ended)
     assert process.returncode == 128 + number
+
+
+def _has_no_pending(pid: int) -> bool:
+    """Whether a signal that was sent has been taken."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return "ShdPnd:\t0000000000000000" in status
 
 
 def test_a_signal_that_the_caller_ignores_stays_ignored(cli: Cli, make_fifo: MakeFifo) -> None:
