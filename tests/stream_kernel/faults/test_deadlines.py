@@ -25,6 +25,9 @@ from stream_kernel import (
 MakeConfig = Callable[..., RuntimeConfig]
 InThread = Callable[..., Future[Any]]
 
+HANG_SECONDS = 1.5
+"""The deadline of a node that has to tell the test that it hangs before: not so near that a busy machine does not get there."""
+
 
 @pytest.mark.fault("FAULT-12")
 @pytest.mark.parametrize("how", ["python", "sleep", "gil", "sigterm"])
@@ -33,7 +36,7 @@ def test_a_node_that_never_returns_is_a_timeout_and_its_worker_is_replaced(
 ) -> None:
     with MultiprocessBootstrapSupervisor(faulty({"g": ["busy", "whoami"]})) as supervisor:
         started = make_fifo("started")
-        call = in_thread(supervisor.call, "busy", {"how": how, "started": started.path}, timeout_seconds=0.5)
+        call = in_thread(supervisor.call, "busy", {"how": how, "started": started.path}, timeout_seconds=HANG_SECONDS)
         pid = int(started.wait())
         with watched(pid) as pidfd:
             with pytest.raises(BoundaryTimeoutError, match=r"^remote handoff timed out for group 'g'$") as caught:
@@ -53,7 +56,7 @@ def test_a_node_that_hangs_in_the_kernel_never_goes_on(
     with MultiprocessBootstrapSupervisor(faulty({"g": ["busy"]})) as supervisor:
         started = make_fifo("started")
         message = {"how": "pause", "started": started.path, "journal": str(journal)}
-        call = in_thread(supervisor.call, "busy", message, timeout_seconds=0.5)
+        call = in_thread(supervisor.call, "busy", message, timeout_seconds=HANG_SECONDS)
         with watched(int(started.wait())) as pidfd:
             with pytest.raises(BoundaryTimeoutError) as caught:
                 call.result()
@@ -70,9 +73,10 @@ def test_of_many_threads_the_one_that_runs_the_node_writes_the_stacks(
     stacks: list[str] = []
     with MultiprocessBootstrapSupervisor(faulty({"g": ["busy"]})) as supervisor:
         for n in range(10):
+            until_ready(supervisor)
             started = make_fifo(f"started-{n}")
             message = {"how": "python", "threads": 20, "started": started.path}
-            call = in_thread(supervisor.call, "busy", message, timeout_seconds=0.5)
+            call = in_thread(supervisor.call, "busy", message, timeout_seconds=HANG_SECONDS)
             started.wait()
             with pytest.raises(BoundaryTimeoutError) as caught:
                 call.result()

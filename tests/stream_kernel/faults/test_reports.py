@@ -28,7 +28,7 @@ def test_the_report_of_a_hang_holds_the_stack_also_while_c_code_holds_the_gil(
     started = make_fifo("started")
     with MultiprocessBootstrapSupervisor(faulty({"g": ["busy", "echo"]})) as supervisor:
         assert supervisor.call("echo", 1) == {"value": 1}
-        call = in_thread(supervisor.call, "busy", {"how": how, "started": started.path, "secret": SECRET}, timeout_seconds=0.5)
+        call = in_thread(supervisor.call, "busy", {"how": how, "started": started.path, "secret": SECRET}, timeout_seconds=1.5)
         pid = int(started.wait())
         with pytest.raises(BoundaryTimeoutError) as caught:
             call.result(20)
@@ -146,7 +146,7 @@ def test_no_report_of_an_end_holds_payloads_or_settings(
     message = {"how": "hang" if how == "hang" else "die", "password": SECRET, SECRET: 1}
     with MultiprocessBootstrapSupervisor(config) as supervisor:
         with pytest.raises((BoundaryTransportError, BoundaryTimeoutError)) as caught:
-            supervisor.call("fragile", message, timeout_seconds=0.5 if how == "hang" else 30)
+            supervisor.call("fragile", message, timeout_seconds=1.5 if how == "hang" else 30)
         error = caught.value
         assert error.report.is_poison == (how == "poison") and (error.report.stack is not None) == (how == "hang")
         end = end_of_lost_worker(supervisor)

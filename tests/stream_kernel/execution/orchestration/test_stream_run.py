@@ -428,11 +428,11 @@ async def test_a_deadline_in_a_stateful_group_ends_the_run(place: Place, make_ru
 
 
 async def test_no_batch_passes_its_deadline_because_it_waits_behind_others(place: Place, make_run_config: MakeRunConfig) -> None:
-    place.given({"n": n, "tally": {"do": "take", "seconds": 0.2}} for n in range(1, 7))
+    place.given({"n": n, "tally": {"do": "take", "seconds": 0.4}} for n in range(1, 7))
     # Five batches are in flight, the last of which waits for the others longer than a batch may take.
     groups = {"features": {"nodes": ["feature"], "workers": 3}, "policy": ["tally"]}
     config = make_run_config(groups, mode="process_supervisor", source="feature")
-    summary = await place.summary(config, timeout_seconds=0.65)
+    summary = await place.summary(config, timeout_seconds=1.3)
     assert summary.stopped_by is None
     assert [output["n"] for output in place.outputs()] == [1, 2, 3, 4, 5, 6]
 
