@@ -71,7 +71,7 @@ def test_the_report_tells_the_time_in_the_queue_from_the_time_at_work(faulty: Ma
         hanging = in_thread(supervisor.call, "hang", {"started": begun.path}, timeout_seconds=2)
         until(lambda: supervisor.snapshot().groups[0].queued == 1)
         queued_at = time.monotonic()
-        until(lambda: time.monotonic() > queued_at + 0.3)
+        until(lambda: time.monotonic() > queued_at + 0.8)
         waited = time.monotonic() - queued_at
         release.release()
         begun.wait()
@@ -82,7 +82,7 @@ def test_the_report_tells_the_time_in_the_queue_from_the_time_at_work(faulty: Ma
         (command,) = caught.value.report.commands
         assert waited <= command.queued_seconds <= longest_wait
         assert command.executing_seconds is not None
-        assert 2 - longest_wait - 0.2 < command.executing_seconds < 2 - waited + 0.2
+        assert 2 - longest_wait - 0.5 < command.executing_seconds < 2 - waited + 0.5
 
 
 @pytest.mark.fault("FAULT-04")
