@@ -335,6 +335,7 @@ async def test_a_call_is_not_retried_past_its_deadline_and_hears_of_it_in_time()
     await engine.commands(1)
 
 
+@on_virtual_clock
 async def test_a_pause_before_a_retry_ends_with_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream_kernel.engine.boundary.pause_before_retry", lambda attempt: 3600.0)
     engine = FakeEngine(A, retries={"A": 5})
@@ -492,6 +493,7 @@ async def test_under_collect_the_groups_that_have_room_are_served() -> None:
     assert shown(await call) == [0, ("transport", "not_executed")]
 
 
+@on_virtual_clock
 async def test_a_call_that_finds_no_room_before_its_deadline_is_handed_over_to_hear_of_it() -> None:
     engine = FakeEngine(A, room={"A": 0})
     call = call_of(engine, Input(0, "A", "a"), deadline=asyncio.get_running_loop().time() + 0.02)

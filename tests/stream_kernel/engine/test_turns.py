@@ -14,6 +14,7 @@ from stream_kernel.engine.settlement import Settled
 from stream_kernel.engine.turns import RunOrder
 from stream_kernel.routing.items import ItemFailure
 from stream_kernel.routing.router import NodeRoute
+from virtual_clock import on_virtual_clock
 
 SCORE = NodeRoute("score", "features", sends_to=("ledger",))
 LEDGER = NodeRoute("ledger", "policy", sends_to=("print",), stateful=True)
@@ -129,6 +130,7 @@ async def test_a_circle_through_the_stateful_group_is_passed_only_at_the_end_of_
     calls[1].cancel()
 
 
+@on_virtual_clock
 async def test_who_waits_for_a_turn_past_its_deadline_hears_of_the_deadline() -> None:
     run = Run()
     holding = run.call(1)
