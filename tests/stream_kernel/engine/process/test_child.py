@@ -222,7 +222,8 @@ async def test_a_process_that_does_not_end_in_time_is_left_as_it_is(caplog: pyte
 async def test_no_status_is_made_up_where_the_system_keeps_none(end: str) -> None:
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
-        child = await spawned(*python(f"import os; {end}"))
+        child = await spawned(*python(f"import os; os.read(0, 1); {end}"))
+        child.write(b"\n")  # not before: asyncio finds no process that has gone already
         status = await ended(child)
     finally:
         signal.signal(signal.SIGCHLD, before)
