@@ -8,9 +8,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-__all__ = ["in_thread", "until"]
+__all__ = ["HANG_SECONDS", "in_thread", "until"]
 
 R = TypeVar("R")
+HANG_SECONDS = 1.5
+"""The deadline of a node that has to say before that it hangs: not so near that a busy machine does not get there."""
 
 
 def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:

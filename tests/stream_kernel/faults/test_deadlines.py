@@ -21,12 +21,10 @@ from stream_kernel import (
     MultiprocessBootstrapSupervisor,
     RuntimeConfig,
 )
+from waiting import HANG_SECONDS
 
 MakeConfig = Callable[..., RuntimeConfig]
 InThread = Callable[..., Future[Any]]
-
-HANG_SECONDS = 1.5
-"""The deadline of a node that has to tell the test that it hangs before: not so near that a busy machine does not get there."""
 
 
 @pytest.mark.fault("FAULT-12")

@@ -13,7 +13,7 @@ import pytest
 from fixture_types import MakeConfig, MakeFifo
 from processes import stop_and_wait, worker_pids
 from stream_kernel import BoundaryDispatchInput, BoundaryTimeoutError, BoundaryTransportError, MultiprocessBootstrapSupervisor
-from waiting import until
+from waiting import HANG_SECONDS, until
 from worker_ends import end_of_lost_worker
 
 InThread = Callable[..., Future[Any]]
@@ -28,7 +28,7 @@ def test_the_report_of_a_hang_holds_the_stack_also_while_c_code_holds_the_gil(
     started = make_fifo("started")
     with MultiprocessBootstrapSupervisor(faulty({"g": ["busy", "echo"]})) as supervisor:
         assert supervisor.call("echo", 1) == {"value": 1}
-        call = in_thread(supervisor.call, "busy", {"how": how, "started": started.path, "secret": SECRET}, timeout_seconds=1.5)
+        call = in_thread(supervisor.call, "busy", {"how": how, "started": started.path, "secret": SECRET}, timeout_seconds=HANG_SECONDS)
         pid = int(started.wait())
         with pytest.raises(BoundaryTimeoutError) as caught:
             call.result(20)
@@ -39,7 +39,7 @@ def test_the_report_of_a_hang_holds_the_stack_also_while_c_code_holds_the_gil(
         assert report.exit is not None
         assert (report.exit.worker_id, report.exit.generation, report.exit.pid, report.exit.requests) == ("g#0", 1, pid, 1)
         assert (end.worker_id, end.generation, end.pid, end.signal, end.node) == ("g#0", 1, pid, "SIGRTMIN+10", "busy")
-        assert end.requests == 1 and end.uptime_seconds >= 0.5 and end.out_of_memory == "no"
+        assert end.requests == 1 and end.uptime_seconds >= HANG_SECONDS and end.out_of_memory == "no"
         (command,) = report.commands
         assert command.executing_seconds is not None and 0.3 < command.executing_seconds <= end.uptime_seconds
         shown = str(report)
@@ -146,7 +146,7 @@ def test_no_report_of_an_end_holds_payloads_or_settings(
     message = {"how": "hang" if how == "hang" else "die", "password": SECRET, SECRET: 1}
     with MultiprocessBootstrapSupervisor(config) as supervisor:
         with pytest.raises((BoundaryTransportError, BoundaryTimeoutError)) as caught:
-            supervisor.call("fragile", message, timeout_seconds=1.5 if how == "hang" else 30)
+            supervisor.call("fragile", message, timeout_seconds=HANG_SECONDS if how == "hang" else 30)
         error = caught.value
         assert error.report.is_poison == (how == "poison") and (error.report.stack is not None) == (how == "hang")
         end = end_of_lost_worker(supervisor)

@@ -1,4 +1,7 @@
-"""One group: its workers, the queue in front of them, and what happens when one is lost or worn."""
+"""One group: its workers, the queue in front of them, and what happens when one is lost or worn.
+
+It stays in one module of some 400 lines: every part of it moves the same few lists of workers and commands.
+"""
 
 from __future__ import annotations
 
