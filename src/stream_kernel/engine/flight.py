@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from stream_kernel.engine.base import Command, Outcome, Ticket
+from stream_kernel.engine.base import Command, Outcome, Promise, Ticket
 from stream_kernel.engine.settlement import Step
 
 __all__ = ["Flight"]
@@ -57,7 +57,7 @@ class Flight:
         except asyncio.CancelledError:
             self._cancel_timers()
             for ticket in self._tickets:
-                ticket.future.cancel()
+                ticket.cancel()
             raise
         return [outcome for outcome in self._outcomes if outcome is not None]
 
@@ -82,12 +82,12 @@ class Flight:
             timer.cancel()
         self._waiting.clear()
 
-    def _land(self, part: list[Step], number: int, future: asyncio.Future[Outcome]) -> None:
+    def _land(self, part: list[Step], number: int, promise: Promise) -> None:
         if self._landed.done():
             return
         try:
-            if not future.cancelled():
-                outcome = self._outcomes[number] = future.result()
+            if not promise.cancelled():
+                outcome = self._outcomes[number] = promise.result()
                 again = self._judge(part, outcome)
                 if again:
                     self._launch_later(again)

@@ -98,8 +98,7 @@ class WorkerGroup:
                 self._queue.release(1, command.size)
             ticket.lose(*problem)
             return ticket
-        ticket.arm(self._expired)
-        ticket.future.add_done_callback(lambda future: self._settled(ticket, cancelled=future.cancelled()))
+        ticket.arm(self._expired, self._leave_queue)
         self._queue.append(ticket)
         self._dispatch()
         return ticket
@@ -245,8 +244,7 @@ class WorkerGroup:
             worn = slot.worn
             if worn is not None and slot in self._slots:
                 self._replacements.begin(slot, worn)
-        # After the callbacks of the call that was just settled: it may withdraw what it still has in the queue.
-        asyncio.get_running_loop().call_soon(self._dispatch)
+        self._dispatch()
 
     def ended(self, slot: WorkerSlot, end: End) -> None:
         is_wanted = self.state in ("starting", "ready")
@@ -350,12 +348,10 @@ class WorkerGroup:
         else:
             ticket.holder.expire(ticket)
 
-    def _settled(self, ticket: Ticket, *, cancelled: bool) -> None:
-        if ticket.holder is None:
-            self._queue.remove(ticket)
-            ticket.disarm()
-        elif cancelled:
-            ticket.holder.cancel(ticket)
+    def _leave_queue(self, ticket: Ticket) -> None:
+        """It is settled, and no worker has it."""
+        self._queue.remove(ticket)
+        ticket.disarm()
 
     def _leave(self, reason: str) -> None:
         """Take nothing any more, and fail what waits."""

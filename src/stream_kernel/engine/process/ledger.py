@@ -83,9 +83,8 @@ class Ledger:
         del self._owed[reply.correlation_id]
         ticket.disarm()
         self.answered += 1
-        # Of one that has expired, whoever decides what becomes of the worker tells its caller, after that. One that has been cancelled in
-        # this very pass of the loop is settled, and `cancel` has not been called yet.
-        if ticket.expired or self._pending.pop(reply.correlation_id, None) is None or ticket.settled:
+        # Of one that has expired, whoever decides what becomes of the worker tells its caller, after that.
+        if ticket.expired or self._pending.pop(reply.correlation_id, None) is None:
             self.late_replies += 1
         else:
             ticket.answer(
