@@ -158,8 +158,8 @@ PROTOCOL = (
         "reply-for-any-input",
         "a reply that names an input which its command did not have is a violation",
         "engine/process/ledger.py",
-        "if any(not 0 <= row.index < len(ticket.command.items) for row in rows):",
-        "if len(rows) < 0:",
+        "if indexes and not (min(indexes) >= 0 and max(indexes) < count):",
+        "if indexes and not (min(indexes) >= 0 and max(indexes) < 1 << 24):",
         ("engine/process/test_ledger.py",),
     ),
     Mutant(

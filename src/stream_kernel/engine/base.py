@@ -166,7 +166,7 @@ class Promise:
     def __await__(self) -> Generator[Any, None, Outcome]:
         if not self.done():
             change: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.add_done_callback(lambda _: change.done() or change.set_result(None))
+            self.add_done_callback(lambda _: None if change.done() else change.set_result(None))
             yield from change
         return self.result()
 

@@ -18,7 +18,7 @@ class Flight:
     def __init__(
         self,
         submit: Callable[[Command], Ticket],
-        judge: Callable[[list[Step], Outcome], list[list[Step]]],
+        judge: Callable[[Flight, list[Step], Outcome], list[list[Step]]],
         renew: Callable[[list[Step]], Command],
         pause: Callable[[list[list[Step]]], float],
     ) -> None:
@@ -88,7 +88,7 @@ class Flight:
         try:
             if not promise.cancelled():
                 outcome = self._outcomes[number] = promise.result()
-                again = self._judge(part, outcome)
+                again = self._judge(self, part, outcome)
                 if again:
                     self._launch_later(again)
         except BaseException as error:  # noqa: BLE001  who waits must hear of a mistake, or wait for ever

@@ -27,6 +27,8 @@ class Step(msgspec.Struct):
     root: int
     group: str
     item: InputItem
+    weight: int = 0
+    """At most so many bytes it has on the wire."""
     emitter: tuple[str, str] | None = None
     """Group and node whose output it is; None for an input of the call."""
     emitted: int = 0
@@ -122,12 +124,12 @@ def _finish_failure(failure: Failure) -> Finished:
 
 
 def _finish_output(output: Output, codec: PayloadCodec) -> Finished:
-    emission, item = output.emission, output.step.item
+    emission, step = output.emission, output.step
+    packed, item = emission.packed, step.item
     trace_id = item.trace_id if emission.trace_id is None else emission.trace_id
     reply_to = item.reply_to if emission.reply_to is None else emission.reply_to
     meta = emission.meta or item.meta
     try:
-        packed = emission.packed
         payload: Any = codec.unpack(packed) if packed.tag is None or codec.knows(packed.tag) else codec.plain(packed)
         decoded_meta = {} if meta is None else codec.plain(meta)
     except PayloadError as error:
@@ -135,18 +137,17 @@ def _finish_output(output: Output, codec: PayloadCodec) -> Finished:
     else:
         if emission.status is not None:
             payload = TerminalEvent(emission.status, payload, emission.error, emission.failure)
-        envelope = Envelope(payload, trace_id, None, reply_to, decoded_meta, packed.tag)
-        return Finished(output.step.root, envelope, group=output.step.group, node=emission.node)
+        return Finished(step.root, Envelope(payload, trace_id, None, reply_to, decoded_meta, packed.tag), None, step.group, emission.node)
     return _finish_failure(
         Failure(
             place=output.place,
-            root=output.step.root,
+            root=step.root,
             category="execution",
             delivery="executed",
-            group=output.step.group,
+            group=step.group,
             trace_id=trace_id,
             reply_to=reply_to,
             node=emission.node,
-            report=FailureReport(reason=reason, node=emission.node, input_index=output.step.root),
+            report=FailureReport(reason=reason, node=emission.node, input_index=step.root),
         )
     )

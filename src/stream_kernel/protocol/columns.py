@@ -70,7 +70,7 @@ def collapse(values: list[T]) -> Any:
     return values[0] if values and values.count(values[0]) == len(values) else values
 
 
-def spread(column: T | list[T], count: int) -> list[T]:
+def spread(column: Any, count: int) -> list[Any]:
     """The inverse: `count` values. A list of another length raises `ValueError`."""
     if not isinstance(column, list):
         return [column] * count
@@ -141,13 +141,9 @@ def outputs_from_columns(columns: OutputColumns | None, *, terminal: bool) -> li
     if columns is None:
         return []
     count = len(columns.index)
-    return [
-        failure
-        if failure is not None
-        else Emission(
-            index, node or "", Packed(payload, tag, len(payload)), terminal, target, trace_id, reply_to, meta, steps, status, error, ended
-        )
-        for index, payload, node, tag, target, trace_id, reply_to, meta, steps, status, error, ended, failure in zip(
+    rows: list[Emission | ItemFailure] = [
+        Emission(index, node or "", Packed(payload, tag, len(payload)), terminal, target, trace_id, reply_to, meta, steps, status, error, ended)
+        for index, payload, node, tag, target, trace_id, reply_to, meta, steps, status, error, ended in zip(
             columns.index,
             columns.payload,
             spread(columns.node, count),
@@ -160,10 +156,13 @@ def outputs_from_columns(columns: OutputColumns | None, *, terminal: bool) -> li
             spread(columns.status, count),
             spread(columns.event_error, count),
             spread(columns.event_failure, count),
-            spread(columns.error, count),
             strict=True,
         )
     ]
+    if columns.error is None:
+        return rows
+    failures: list[ItemFailure | None] = spread(columns.error, count)
+    return [row if failure is None else failure for row, failure in zip(rows, failures, strict=True)]
 
 
 def _empty(failure: ItemFailure) -> Emission:

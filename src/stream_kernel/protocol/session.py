@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from enum import Enum
+from typing import get_args
 
 import msgspec
 
@@ -58,6 +59,7 @@ _DECODERS: dict[Role, msgspec.json.Decoder[FromWorker | FromParent]] = {
     Role.WORKER: msgspec.json.Decoder(FromWorker),
 }
 _ENCODER = msgspec.json.Encoder()
+_KINDS: dict[type, str] = {cls: str(cls.__struct_config__.tag) for cls in (*get_args(FromWorker), *get_args(FromParent))}
 
 
 class Session:
@@ -116,7 +118,7 @@ class Session:
         raise ProtocolViolation(problem)
 
     def _advance(self, speaker: Role, message: FromWorker | FromParent) -> None:
-        kind = str(message.__struct_config__.tag)
+        kind = _KINDS[type(message)]
         state = self._states[speaker]
         following = TRANSITIONS[speaker][state].get(kind)
         if following is None:
@@ -128,7 +130,8 @@ class Session:
                 raise ProtocolViolation(f"'{kind}' does not answer the oldest command outstanding")
             if not (isinstance(message, ExecuteBoundaryResult) and message.more):
                 self.outstanding.popleft()
-        self._states[speaker] = following
+        if following != state:
+            self._states[speaker] = following
 
 
 def _encode(message: FromWorker | FromParent) -> bytes:

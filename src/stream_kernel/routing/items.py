@@ -36,6 +36,11 @@ class InputItem(msgspec.Struct):
     """Node runs that led to it."""
 
     @property
+    def size(self) -> int:
+        """At most this many bytes on the wire."""
+        return self.packed.size + self.header_size
+
+    @property
     def header_size(self) -> int:
         """At most this many bytes on the wire besides the payload."""
         meta = 0 if self.meta is None else self.meta.size

@@ -33,6 +33,7 @@ class CallHost(Protocol):
 
     config: RuntimeConfig
     engine: Engine
+    group_names: frozenset[str]
 
     @property
     def codec(self) -> PayloadCodec: ...
@@ -110,8 +111,7 @@ class CallRequest:
         if self._refusal is not None:
             self._refuse(*self._refusal)
             return
-        groups = [group.name for group in self._host.config.process_groups]
-        router = self._host.engine.router
+        router, groups = self._host.engine.router, self._host.group_names
         self._prepared = prepare(self._inputs, codec=self._host.codec, router=router, groups=groups, first=self._first)
 
     def refuse(self, reason: str) -> None:
@@ -186,6 +186,8 @@ def _check_arguments(inputs: Sequence[BoundaryDispatchInput], run_id: str, scena
         raise ValueError(f"on_error must be 'raise' or 'collect', not {on_error!r}")
     if not isinstance(inputs, Sequence):
         raise TypeError(f"inputs must be a sequence of BoundaryDispatchInput, not {type(inputs).__name__}")
+    if set(map(type, inputs)) <= {BoundaryDispatchInput}:
+        return
     for position, given in enumerate(inputs):
         if not isinstance(given, BoundaryDispatchInput):
             raise TypeError(f"inputs[{position}] must be a BoundaryDispatchInput, not {type(given).__name__}")
