@@ -217,7 +217,7 @@ def boundary_call_of(
         deadline=deadline,
         max_frame_bytes=limit,
         next_id=lambda: f"c{next(ids)}",
-        turn=(order or RunOrder()).turn(),
+        turn=None if order is None else order.turn(),
         limit_seconds=limit_seconds,
     )
 

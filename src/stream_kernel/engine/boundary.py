@@ -48,10 +48,12 @@ class BoundaryCall:
         deadline: float,
         max_frame_bytes: int,
         next_id: Callable[[], str],
-        turn: Turn,
+        turn: Turn | None = None,
         limit_seconds: float = inf,
     ) -> None:
-        """`limit_seconds` is how long a worker may have one command of the call, within the deadline."""
+        """`turn` is the call's place among those of its run, where it belongs to one. `limit_seconds` is how long a worker may have one
+        command of the call, within the deadline.
+        """
         self._engine = engine
         self._pending = prepared.steps
         self._run_id = run_id
@@ -75,21 +77,24 @@ class BoundaryCall:
             # Under `raise` nothing is dispatched unless every input was accepted.
             while self._pending and not (self._raises and self._failures):
                 released = self._release()
-                if not released:
+                if not released and self._turn is not None:
                     await self._turn.change(self._deadline)
                     continue
                 following = await self._hop(released)
                 if following:
                     self._pending = sorted([*self._pending, *following], key=_place_of)
         finally:
-            self._turn.leave()
+            if self._turn is not None:
+                self._turn.leave()
         return self.conclude()
 
     def conclude(self) -> Settled:
         """Everything that is terminal, in order. Under `raise` the first failure is raised as its error."""
         if self._raises and self._failures:
             raise self._error(min(self._failures, key=_place_of))
-        return sorted([*self._outputs, *self._failures], key=_place_of)
+        settled: Settled = [*self._outputs, *self._failures]
+        settled.sort(key=_place_of)
+        return settled
 
     def _release(self) -> dict[str, list[Step]]:
         """The steps that may go now, by their groups: a stateful group waits until no group upstream of it has work left in this call, and
@@ -109,7 +114,8 @@ class BoundaryCall:
                     group for group in batches if all(group in router.upstream(other) for other in router.upstream(group) & working)
                 )
             )
-        if asyncio.get_running_loop().time() < self._deadline:  # past it, who still waits for a turn hears of the deadline instead
+        # Past the deadline, who still waits for a turn hears of that instead.
+        if self._turn is not None and asyncio.get_running_loop().time() < self._deadline:
             held |= {group for group in stateful if not self._turn.has_come(group)}
         return held
 
@@ -128,7 +134,7 @@ class BoundaryCall:
         flight = Flight(self._engine.submit, partial(self._judge, following), self._renewed, self._pause)
         for part, command in zip(parts, commands, strict=True):
             flight.launch(part, command)
-        if self._engine.router.stateful_groups:
+        if self._turn is not None:
             self._turn.pass_by(self._passed(batches.keys()))
         self.reports += [outcome.report for outcome in await flight.settled()]
         return following
@@ -369,6 +375,8 @@ def _with_earlier_loss(report: FailureReport, earlier: FailureReport) -> Failure
 
 def _by_group(steps: list[Step]) -> dict[str, list[Step]]:
     """The steps of each group, in order; the groups in the order of their first ones."""
+    if len(steps) == 1:
+        return {steps[0].group: steps}
     groups = [step.group for step in steps]
     if groups and groups.count(groups[0]) == len(groups):
         return {groups[0]: steps}
@@ -380,10 +388,11 @@ def _by_group(steps: list[Step]) -> dict[str, list[Step]]:
 
 def _cut(batch: list[Step], limit: int) -> Iterable[tuple[list[Step], int]]:
     """Batches whose payloads stay within the limit of a frame, each with its size; one item always goes."""
-    whole = sum([step.weight for step in batch])
-    if whole <= limit:
-        yield batch, whole
-        return
+    whole = batch[0].weight if len(batch) == 1 else sum([step.weight for step in batch])
+    return [(batch, whole)] if whole <= limit else _pieces(batch, limit)
+
+
+def _pieces(batch: list[Step], limit: int) -> Iterable[tuple[list[Step], int]]:
     part: list[Step] = []
     size = 0
     for step in batch:

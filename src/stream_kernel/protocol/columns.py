@@ -31,6 +31,7 @@ __all__ = [
 T = TypeVar("T")
 _NULL = Raw(b"null")
 _NOTHING = Packed(_NULL, None, 4)
+_NO_OTHERS = (None,) * 5
 
 
 class InputColumns(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -81,6 +82,20 @@ def spread(column: Any, count: int) -> list[Any]:
 
 def inputs_to_columns(items: Sequence[InputItem]) -> InputColumns:
     """The items of a command as columns."""
+    if len(items) == 1:
+        (item,) = items
+        packed, meta = item.packed, item.meta
+        return InputColumns(
+            [packed.data],
+            item.target,
+            packed.tag,
+            item.trace_id,
+            item.reply_to,
+            None if meta is None else [Raw(bytes(meta.data))],
+            item.source_group,
+            item.route_hop,
+            item.steps,
+        )
     return InputColumns(
         payload=[item.packed.data for item in items],
         target=collapse([item.target for item in items]),
@@ -141,6 +156,19 @@ def outputs_from_columns(columns: OutputColumns | None, *, terminal: bool) -> li
     if columns is None:
         return []
     count = len(columns.index)
+    others = (columns.target, columns.trace_id, columns.reply_to, columns.meta, columns.status)
+    if others == _NO_OTHERS and columns.event_error is columns.event_failure is columns.error is None:  # most outputs say no more
+        return [
+            Emission(index, node or "", Packed(payload, tag, len(payload)), terminal, None, None, None, None, steps)
+            for index, payload, node, tag, steps in zip(
+                columns.index,
+                columns.payload,
+                spread(columns.node, count),
+                spread(columns.type, count),
+                spread(columns.steps, count),
+                strict=True,
+            )
+        ]
     rows: list[Emission | ItemFailure] = [
         Emission(index, node or "", Packed(payload, tag, len(payload)), terminal, target, trace_id, reply_to, meta, steps, status, error, ended)
         for index, payload, node, tag, target, trace_id, reply_to, meta, steps, status, error, ended in zip(

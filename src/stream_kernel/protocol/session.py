@@ -33,6 +33,8 @@ class Role(Enum):
     PARENT = "parent"
     WORKER = "worker"
 
+    __hash__ = object.__hash__  # that of Enum is written in Python, and costs more than the table that is looked into
+
     @property
     def peer(self) -> Role:
         return Role.WORKER if self is Role.PARENT else Role.PARENT

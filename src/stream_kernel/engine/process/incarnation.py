@@ -102,6 +102,7 @@ class Incarnation:
         self.identity = identity
         self.process = process
         self.ledger = Ledger()
+        self._depth = place.group.depth
         self.nodes: tuple[NodeRoute, ...] = ()
         """What it declared."""
         self._works = False
@@ -173,7 +174,7 @@ class Incarnation:
     @property
     def is_free(self) -> bool:
         """It knows the routes, and may have one command more."""
-        if not self._works or len(self.ledger) >= self._place.group.depth:
+        if not self._works or len(self.ledger) >= self._depth:
             return False
         return self._expiry is None and self._connection.is_sound
 

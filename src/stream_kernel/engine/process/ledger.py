@@ -156,5 +156,5 @@ class Ledger:
 
 
 def _check_indexes(indexes: Sequence[int], count: int) -> None:
-    if indexes and not (min(indexes) >= 0 and max(indexes) < count):
+    if indexes and not 0 <= min(indexes) <= max(indexes) < count:
         raise ProtocolViolation("a reply names an input that the command did not have")

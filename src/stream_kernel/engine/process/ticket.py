@@ -41,7 +41,8 @@ class LastTrace(msgspec.Struct, frozen=True):
 class Ticket:
     """One command of one caller."""
 
-    def __init__(self, command: Command, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, command: Command, loop: asyncio.AbstractEventLoop, now: float | None = None) -> None:
+        """`now` is the time of the loop, where it is known."""
         self.command = command
         self.future = Promise()
         self.holder: Holder | None = None
@@ -52,7 +53,9 @@ class Ticket:
         """What its worker was doing when the deadline passed there; None: it has not."""
         self._loop = loop
         self._deadline = command.deadline
-        self._entered = loop.time() if command.waited_since is None else command.waited_since
+        if now is None:
+            now = loop.time()
+        self._entered = now if command.waited_since is None else command.waited_since
         self._begun: float | None = None
         self._worker: tuple[str, int, int] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -95,13 +98,17 @@ class Ticket:
     def begin(self, grace_seconds: float) -> bool:
         """It is the command at work: its time runs. False: its deadline has passed meanwhile, and it has `grace_seconds` to be skipped."""
         self._begun = now = self._loop.time()
-        deadline = self.command.deadline
-        self.command.taken_at(now)
+        command = self.command
+        deadline = command.deadline
         if deadline <= now:
+            command.taken_at(now)
             self._move_timer(now + grace_seconds)
-        elif self.command.deadline < deadline and self._timer is not None:
-            self._move_timer(self.command.deadline)
-        return deadline > now
+            return False
+        if command.limit_seconds < deadline - now:
+            command.taken_at(now)
+            if self._timer is not None:
+                self._move_timer(command.deadline)
+        return True
 
     def put_back(self) -> None:
         """The worker that had it died, and no node code has run for it."""
