@@ -8,7 +8,7 @@ from stream_kernel.reports import Category
 from stream_kernel.routing.envelope import BoundaryFailure, TerminalStatus
 from stream_kernel.routing.packed import Packed
 
-__all__ = ["Emission", "InputItem", "ItemFailure"]
+__all__ = ["Emission", "InputItem", "ItemFailure", "plain_size"]
 
 _OVERHEAD = 96
 """Bytes that an item may need on the wire besides its texts: separators and nulls of its columns."""
@@ -16,6 +16,11 @@ _OVERHEAD = 96
 
 _CHARACTER = 6
 """Bytes that a character may take as JSON: an escape."""
+
+
+def plain_size(packed: Packed, node: str) -> int:
+    """At most so many bytes on the wire are an output that has nothing but a payload of its own."""
+    return _OVERHEAD + packed.size + _CHARACTER * (len(node) if packed.tag is None else len(node) + len(packed.tag))
 
 
 class InputItem(msgspec.Struct, gc=False):
@@ -66,9 +71,7 @@ class Emission(msgspec.Struct, gc=False):
     @property
     def size(self) -> int:
         """At most this many bytes on the wire."""
-        size = _OVERHEAD + self.packed.size + _CHARACTER * len(self.node)
-        if self.packed.tag is not None:
-            size += _CHARACTER * len(self.packed.tag)
+        size = plain_size(self.packed, self.node)
         if self.target is not None:
             size += _CHARACTER * len(self.target)
         if self.trace_id is not None:
