@@ -6,36 +6,27 @@ the worker drives them without an event loop. What differs is the `Carrier`: how
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from math import inf
 from time import perf_counter
 from types import AsyncGeneratorType, GeneratorType
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from stream_kernel.errors import PayloadError
 from stream_kernel.nodes.context import NodeContext
 from stream_kernel.nodes.failure import NodeFailure, exception_name
+from stream_kernel.nodes.outputs import Carrier, Outputs, Sending, Trail, Work, wanted_of
 from stream_kernel.nodes.registry import BuiltNode
 from stream_kernel.reports import NodeTiming
-from stream_kernel.routing.envelope import Envelope, TerminalEvent
 from stream_kernel.routing.items import Emission, InputItem, ItemFailure
 from stream_kernel.routing.packed import Packed
-from stream_kernel.routing.router import NodeRoute, Router
-from stream_kernel.routing.text import is_utf8
+from stream_kernel.routing.router import Router
 
-__all__ = ["CallScope", "Carrier", "GroupRunner"]
+__all__ = ["CallScope", "GroupRunner"]
 
-_MAX_HEADER_BYTES = 65_536
-"""What an output's trace_id, reply_to, meta and error may come to."""
-
-
-class Carrier(Protocol):
-    """Makes payloads unchangeable and reads them again; both raise `PayloadError`."""
-
-    def pack(self, payload: Any) -> Packed: ...
-
-    def unpack(self, packed: Packed, wanted: str | None = None) -> Any: ...
+_END = object()
 
 
 class CallScope(msgspec.Struct, frozen=True):
@@ -46,27 +37,6 @@ class CallScope(msgspec.Struct, frozen=True):
     deadline: float | None
 
 
-class _Trail(msgspec.Struct):
-    """What one message in a chain inherits."""
-
-    index: int
-    trace_id: str | None
-    reply_to: str | None
-    meta: Packed | None
-    steps: int
-    own_trace_id: str | None = None
-    own_reply_to: str | None = None
-    own_meta: Packed | None = None
-
-
-class _Sending(msgspec.Struct):
-    """An output that has been packed and routed, and goes to nobody yet."""
-
-    emission: Emission | None
-    local: tuple[tuple[BuiltNode, Any], ...]
-    trail: _Trail
-
-
 class GroupRunner:
     """The nodes of one group and the way between them."""
 
@@ -75,37 +45,29 @@ class GroupRunner:
     ) -> None:
         self._group = group
         self._worker_index = worker_index
-        self._nodes: Mapping[str, BuiltNode] = {node.spec.name: node for node in nodes}
-        self._router = router
+        self._works: Mapping[str, Work] = {node.spec.name: Work(node, node.spec.name, node.call, node.is_async) for node in nodes}
         self._carrier = carrier
-        self._max_hops = max_hops
+        self._outputs = Outputs(self._works, group, router, carrier, max_hops)
         self._is_own_cancel: Callable[[BaseException], bool] = lambda _: False
-        self._between_items: Callable[[], Awaitable[None]] = _nothing
+        self._between_items: Callable[[], Awaitable[None]] | None = None
+        self._look_seconds = 0.0
         self._on_exception: Callable[[BaseException], None] = lambda _: None
         self._note_progress: Callable[[int, str], None] | None = None
         self._on_return: Callable[[], None] | None = None
-        self._spent: dict[str, tuple[int, float]] = {}
+        self._ran: list[Work] = []
+        self._now = 0.0
 
     def watch_cancel(self, is_own_cancel: Callable[[BaseException], bool]) -> None:
         """Tell what comes out of an async node because the task around it is being cancelled: that is passed on."""
         self._is_own_cancel = is_own_cancel
 
-    def _load(self, index: int, item: InputItem) -> Any:
-        """The message of an input item; an `ItemFailure` of category `input` when it does not fit its node."""
-        node = self._nodes.get(item.target)
-        if node is None:
-            return self._refused(index, item, f"node '{item.target}' is not in group '{self._group}'")
-        refusal = node.route.refusal(item.packed.tag)
-        if refusal is not None:
-            return self._refused(index, item, refusal)
-        try:
-            return self._unpack(node.route, item.packed)
-        except PayloadError as error:
-            return self._refused(index, item, f"input for node '{item.target}' {error}")
-
     def pause_between_items(self, pause: Callable[[], Awaitable[None]]) -> None:
         """Await this before each item but the first: where nodes share an event loop with what may end them."""
         self._between_items = pause
+
+    def look_for_cancels_every(self, seconds: float) -> None:
+        """Ask whether a batch is cancelled before its first item, and then only when so much time has passed."""
+        self._look_seconds = seconds
 
     def watch_exceptions(self, on_exception: Callable[[BaseException], None]) -> None:
         """Show what a node raised, its frames still there, before it becomes the failure of its item."""
@@ -126,13 +88,7 @@ class GroupRunner:
     @property
     def timing(self) -> tuple[NodeTiming, ...]:
         """The nodes that ran in the last batch."""
-        return tuple(NodeTiming(name, runs, round(seconds * 1000, 3)) for name, (runs, seconds) in self._spent.items())
-
-    def _spend(self, name: str, started: float, runs: int) -> None:
-        count, seconds = self._spent.get(name, (0, 0.0))
-        self._spent[name] = (count + runs, seconds + perf_counter() - started)
-        if self._on_return is not None:
-            self._on_return()
+        return tuple([NodeTiming(work.name, work.runs, round(work.seconds * 1000, 3)) for work in self._ran])
 
     async def run_batch(
         self,
@@ -142,103 +98,195 @@ class GroupRunner:
         stop_at_failure: bool,
         take: Callable[[list[Emission] | ItemFailure], None],
         is_cancelled: Callable[[], bool],
+        take_one: Callable[[int, Packed, str, int], None] | None = None,
     ) -> ItemFailure | None:
         """Run items in order; `take` gets what each one gave. Returns the failure that ended the batch, or None.
 
-        All are decoded before the first node runs: an input that does not fit must not leave half a batch done.
+        All are decoded before the first node runs: an input that does not fit must not leave half a batch done. What an item gave goes to
+        `take_one`, where there is one, if it is one terminal output that inherits everything: its index, payload, node and steps.
         """
-        self._spent = {}
-        loaded = [self._load(index, item) for index, item in enumerate(items)]
-        if stop_at_failure:
-            refused = next((message for message in loaded if isinstance(message, ItemFailure)), None)
-            if refused is not None:
-                return refused
+        self._forget()
+        loaded, refused = self._load(items)
+        if stop_at_failure and refused is not None:
+            return refused
+        look = -inf
         for index, (item, message) in enumerate(zip(items, loaded, strict=True)):
-            if index:
+            if index and self._between_items is not None:
                 await self._between_items()
-            if is_cancelled():
-                return ItemFailure(index, "transport", "cancelled by the caller", None, index > 0)
-            outcome = message if isinstance(message, ItemFailure) else await self._run(index, item, message, scope)
-            if stop_at_failure and isinstance(outcome, ItemFailure):
-                return outcome
-            take(outcome)
+            if self._now >= look:
+                if is_cancelled():
+                    return ItemFailure(index, "transport", "cancelled by the caller", None, index > 0)
+                look = perf_counter() + self._look_seconds
+            if type(message) is ItemFailure:
+                take(message)
+                continue
+            work = self._works[item.target]
+            try:
+                if work.is_async:
+                    result = await self._call_async(work, message, index, item, scope)
+                else:
+                    result = self._call(work, message, index, item, scope)
+                if take_one is not None and type(result) in self._outputs.ending:
+                    take_one(index, self._outputs.pack(work, result), work.name, item.steps + 1)
+                    continue
+                outcome = [] if result is None else await self._follow(work, result, index, item, scope)
+            except NodeFailure as failed:
+                failure = ItemFailure(index, "execution", failed.reason, failed.node, True, failed.exception_type, failed.detail)
+                if stop_at_failure:
+                    return failure
+                take(failure)
+            else:
+                take(outcome)
         return None
 
-    async def _run(self, index: int, item: InputItem, message: Any, scope: CallScope) -> list[Emission] | ItemFailure:
-        """The chain of one item: its emissions, in order, or its failure (then its emissions are dropped)."""
+    def _forget(self) -> None:
+        for work in self._ran:
+            work.runs, work.seconds = 0, 0.0
+        self._ran.clear()
+
+    def _load(self, items: Sequence[InputItem]) -> tuple[list[Any], ItemFailure | None]:
+        """The messages of all items, where one does not fit its node an `ItemFailure` of category `input`; the first of these."""
+        loaded: list[Any] = []
+        first: ItemFailure | None = None
+        target: str | None = None
+        tag = wanted = refusal = None
+        unpack = self._carrier.unpack
+        for index, item in enumerate(items):
+            packed = item.packed
+            if item.target is not target or packed.tag is not tag:  # in most batches all are alike
+                target, tag = item.target, packed.tag
+                refusal, wanted = self._reading(target, tag)
+            reason = refusal
+            if reason is None:
+                try:
+                    loaded.append(unpack(packed, wanted))
+                except PayloadError as error:
+                    reason = f"input for node '{target}' {error}"
+                else:
+                    continue
+            failure = ItemFailure(index, "input", reason, target, executed=False)
+            first = first or failure
+            loaded.append(failure)
+        return loaded, first
+
+    def _reading(self, target: str, tag: str | None) -> tuple[str | None, str | None]:
+        """Why messages with this tag are nothing for the node, or None; and the class that is wanted of them."""
+        work = self._works.get(target)
+        if work is None:
+            return f"node '{target}' is not in group '{self._group}'", None
+        return work.node.route.refusal(tag), wanted_of(work.node.route, tag)
+
+    async def _follow(self, work: Work, result: Any, index: int, item: InputItem, scope: CallScope) -> list[Emission]:
+        """What an item gives, in order, once its first node has given `result`."""
         emissions: list[Emission] = []
-        trail = _Trail(index, item.trace_id, item.reply_to, item.meta, item.steps)
-        try:
-            await self._visit(self._nodes[item.target], message, trail, scope, emissions)
-        except NodeFailure as failed:
-            return ItemFailure(index, "execution", failed.reason, failed.node, True, failed.exception_type, failed.detail)
+        trail = Trail(index, item.trace_id, item.reply_to, item.meta, item.steps)
+        await self._send(work, result, trail, scope, emissions)
         return emissions
 
-    async def _visit(self, node: BuiltNode, message: Any, trail: _Trail, scope: CallScope, out: list[Emission]) -> None:
-        name = node.spec.name
-        context = NodeContext(
-            trace_id=trail.trace_id,
-            reply_to=trail.reply_to,
+    async def _visit(self, work: Work, message: Any, trail: Trail, scope: CallScope, out: list[Emission]) -> None:
+        if work.is_async:
+            result = await self._call_async(work, message, trail.index, trail, scope)
+        else:
+            result = self._call(work, message, trail.index, trail, scope)
+        await self._send(work, result, trail, scope, out)
+
+    def _call(self, work: Work, message: Any, index: int, source: InputItem | Trail, scope: CallScope) -> Any:
+        context = self._context(work, source, scope)
+        started = self._begin(work, index)
+        try:
+            return work.call(message, context)
+        except BaseException as error:  # noqa: BLE001  user code: whatever it raises, SystemExit included, is this item's failure
+            raise self._raised(work.name, error) from None
+        finally:
+            self._spend(work, started)
+
+    async def _call_async(self, work: Work, message: Any, index: int, source: InputItem | Trail, scope: CallScope) -> Any:
+        context = self._context(work, source, scope)
+        started = self._begin(work, index)
+        try:
+            result = work.call(message, context)
+            return result if type(result) is AsyncGeneratorType else await result
+        except BaseException as error:  # noqa: BLE001  user code, as above
+            raise self._raised(work.name, error) from None
+        finally:
+            self._spend(work, started)
+
+    def _context(self, work: Work, source: InputItem | Trail, scope: CallScope) -> NodeContext:
+        return NodeContext(
+            trace_id=source.trace_id,
+            reply_to=source.reply_to,
             run_id=scope.run_id,
             scenario_id=scope.scenario_id,
             group=self._group,
             worker_index=self._worker_index,
-            node=name,
-            meta=None if trail.meta is None else self._carrier.unpack(trail.meta),
+            node=work.name,
+            meta={} if source.meta is None else self._carrier.unpack(source.meta),
             deadline=scope.deadline,
         )
+
+    def _begin(self, work: Work, index: int) -> float:
+        if not work.runs:
+            self._ran.append(work)
+        work.runs += 1
         started = perf_counter()
         if self._note_progress is not None:
-            self._note_progress(trail.index, name)
-        try:
-            result = node.call(message, context)
-            if node.is_async and type(result) is not AsyncGeneratorType:
-                result = await result
-        except BaseException as error:  # noqa: BLE001  user code: whatever it raises, SystemExit included, is this item's failure
-            raise self._raised(name, error) from None
-        finally:
-            self._spend(name, started, 1)
+            self._note_progress(index, work.name)
+        return started
+
+    def _spend(self, work: Work, started: float) -> None:
+        self._now = perf_counter()
+        work.seconds += self._now - started
+        if self._on_return is not None:
+            self._on_return()
+
+    async def _send(self, work: Work, result: Any, trail: Trail, scope: CallScope, out: list[Emission]) -> None:
+        """Pack what a node has returned, and let it go on."""
         kind = type(result)
         if kind is GeneratorType or kind is AsyncGeneratorType:
-            await self._stream(node, result, trail, scope, out)
+            await self._stream(work, result, trail, scope, out)
             return
         outputs = result if kind is list or kind is tuple else (result,)
         # All are packed before the first goes on: the next node must not change what this one has returned.
-        for sending in [self._pack(node, output, trail) for output in outputs if output is not None]:
+        for sending in [self._outputs.prepare(work, output, trail) for output in outputs if output is not None]:
             await self._forward(sending, scope, out)
 
-    async def _stream(self, node: BuiltNode, produced: Any, trail: _Trail, scope: CallScope, out: list[Emission]) -> None:
-        name = node.spec.name
-        outputs = _Outputs(produced)
+    async def _stream(self, work: Work, produced: Any, trail: Trail, scope: CallScope, out: list[Emission]) -> None:
+        name = work.name
+        is_async = type(produced) is AsyncGeneratorType
         try:
             while True:
                 started = perf_counter()
                 if self._note_progress is not None:
                     self._note_progress(trail.index, name)
                 try:
-                    output = await anext(outputs)
-                except StopAsyncIteration:
-                    return
+                    output = await anext(produced) if is_async else next(produced, _END)
                 except BaseException as error:  # noqa: BLE001  user code
+                    if is_async and isinstance(error, StopAsyncIteration):
+                        return
                     raise self._raised(name, error) from None
                 finally:
-                    self._spend(name, started, 0)
+                    self._spend(work, started)
+                if output is _END:
+                    return
                 if output is not None:
-                    await self._forward(self._pack(node, output, trail), scope, out)
+                    await self._forward(self._outputs.prepare(work, output, trail), scope, out)
         finally:
-            if not outputs.have_ended:
-                await self._leave(name, trail.index, outputs)
+            if (produced.ag_frame if is_async else produced.gi_frame) is not None:  # some of its code is left to run
+                await self._leave(work, trail.index, produced, is_async)
 
-    async def _leave(self, name: str, index: int, outputs: _Outputs) -> None:
+    async def _leave(self, work: Work, index: int, produced: Any, is_async: bool) -> None:
         started = perf_counter()
         if self._note_progress is not None:
-            self._note_progress(index, name)
+            self._note_progress(index, work.name)
         try:
-            await outputs.close()
+            if is_async:
+                await produced.aclose()
+            else:
+                produced.close()
         except BaseException as error:  # noqa: BLE001  user code: what follows a yield
-            raise self._raised(name, error) from None
+            raise self._raised(work.name, error) from None
         finally:
-            self._spend(name, started, 0)
+            self._spend(work, started)
 
     def _raised(self, name: str, error: BaseException) -> BaseException:
         if isinstance(error, NodeFailure) or self._is_own_cancel(error):
@@ -246,147 +294,8 @@ class GroupRunner:
         self._on_exception(error)
         return NodeFailure(name, f"node '{name}' raised {exception_name(error)}", error, __file__)
 
-    def _pack(self, node: BuiltNode, output: Any, trail: _Trail) -> _Sending:
-        name = node.spec.name
-        envelope = output if isinstance(output, Envelope) else Envelope(output)
-        event = envelope.payload if isinstance(envelope.payload, TerminalEvent) else None
-        try:
-            packed = self._carrier.pack(envelope.payload if event is None else event.payload)
-            meta = self._carrier.pack(envelope.meta) if envelope.meta else None
-        except PayloadError as error:
-            raise NodeFailure(name, f"output of node '{name}' {error}") from None
-        if packed.tag is not None and packed.tag not in node.route.emits:
-            raise NodeFailure(name, f"node '{name}' gave a {packed.tag}, which is not in its emits")
-        if envelope.type is not None and envelope.type != packed.tag:
-            raise NodeFailure(name, f"node '{name}' set an Envelope.type that is not its payload's: leave it out")
-        following = _Trail(
-            trail.index,
-            _first(envelope.trace_id, trail.trace_id),
-            _first(envelope.reply_to, trail.reply_to),
-            meta or trail.meta,
-            trail.steps + 1,
-            _first(envelope.trace_id, trail.own_trace_id),
-            _first(envelope.reply_to, trail.own_reply_to),
-            meta or trail.own_meta,
-        )
-        if event is not None and envelope.target is not None:
-            raise NodeFailure(name, f"node '{name}' gave a TerminalEvent a target: it ends the chain")
-        routes = () if event is not None else self._routes(node, envelope, packed)
-        if routes and following.steps >= self._max_hops:
-            raise NodeFailure(name, f"the chain exceeds max_hops = {self._max_hops} steps at node '{name}'")
-        local = tuple((self._nodes[route.name], self._fitting(name, route, packed)) for route in routes if self._is_local(route))
-        emission = None
-        if len(local) < len(routes) or not routes:
-            emission = Emission(
-                index=trail.index,
-                node=name,
-                packed=packed,
-                terminal=not routes,
-                target=envelope.target,
-                trace_id=following.own_trace_id,
-                reply_to=following.own_reply_to,
-                meta=following.own_meta,
-                steps=following.steps,
-                status=None if event is None else event.status,
-                error=None if event is None else event.error,
-                failure=None if event is None else event.failure,
-            )
-            self._check_header(name, emission)
-        return _Sending(emission, local, following)
-
-    def _check_header(self, name: str, emission: Emission) -> None:
-        """Refuse what could not be sent around the payload."""
-        failure = emission.failure
-        own = (emission.trace_id, emission.reply_to, emission.error)
-        if not is_utf8(*own, *(() if failure is None else (failure.group, failure.node, failure.message))):
-            raise NodeFailure(name, f"output of node '{name}' has a trace_id, reply_to or error with lone surrogates")
-        if emission.size - emission.packed.size > _MAX_HEADER_BYTES:
-            raise NodeFailure(
-                name, f"output of node '{name}' has a trace_id, reply_to, meta and error of more than {_MAX_HEADER_BYTES} bytes"
-            )
-
-    def _routes(self, node: BuiltNode, envelope: Envelope, packed: Packed) -> tuple[NodeRoute, ...]:
-        target = envelope.target
-        if target is None:
-            return self._router.consumers(packed.tag)
-        name = node.spec.name
-        route = self._router.find(target)
-        if route is None:
-            raise NodeFailure(name, f"node '{name}' names the target '{target}', which no group has")
-        if target not in node.spec.sends_to:
-            self._check_undeclared(name, route)
-        refusal = route.refusal(packed.tag)
-        if refusal is not None:
-            raise NodeFailure(name, f"output of node '{name}' does not fit: {refusal}")
-        return (route,)
-
-    def _check_undeclared(self, name: str, route: NodeRoute) -> None:
-        """Refuse an undeclared target where the order of a stateful group hangs on what is declared."""
-        if route.group in self._router.stateful_groups:
-            raise NodeFailure(
-                name, f"node '{name}' names '{route.name}' of the stateful group '{route.group}', which its sends_to does not list"
-            )
-        if route.group in self._router.ordered_groups and not self._is_local(route):
-            raise NodeFailure(
-                name,
-                f"node '{name}' names '{route.name}' of group '{route.group}', which leads to a stateful group, and its sends_to does not "
-                "list it",
-            )
-
-    def _fitting(self, name: str, route: NodeRoute, packed: Packed) -> Any:
-        try:
-            return self._unpack(route, packed)
-        except PayloadError as error:
-            raise NodeFailure(name, f"output of node '{name}' does not fit node '{route.name}' {error}") from None
-
-    async def _forward(self, sending: _Sending, scope: CallScope, out: list[Emission]) -> None:
+    async def _forward(self, sending: Sending, scope: CallScope, out: list[Emission]) -> None:
         if sending.emission is not None:
             out.append(sending.emission)
-        for node, message in sending.local:
-            await self._visit(node, message, sending.trail, scope, out)
-
-    def _is_local(self, route: NodeRoute) -> bool:
-        return route.group == self._group
-
-    def _unpack(self, route: NodeRoute, packed: Packed) -> Any:
-        wanted = route.consumes[0] if packed.tag is None and route.consumes else None
-        return self._carrier.unpack(packed, wanted)
-
-    def _refused(self, index: int, item: InputItem, reason: str) -> ItemFailure:
-        return ItemFailure(index, "input", reason, item.target, executed=False)
-
-
-class _Outputs(AsyncIterator[Any]):
-    """The outputs of a generator, async or not, one at a time."""
-
-    def __init__(self, produced: Any) -> None:
-        self._produced = produced
-        self._is_async = type(produced) is AsyncGeneratorType
-
-    async def __anext__(self) -> Any:
-        if self._is_async:
-            return await anext(self._produced)
-        try:
-            return next(self._produced)
-        except StopIteration:
-            pass
-        raise StopAsyncIteration
-
-    @property
-    def have_ended(self) -> bool:
-        """Whether none of its code is left to run."""
-        return (self._produced.ag_frame if self._is_async else self._produced.gi_frame) is None
-
-    async def close(self) -> None:
-        if self._is_async:
-            await self._produced.aclose()
-        else:
-            self._produced.close()
-
-
-async def _nothing() -> None:
-    """A worker has nobody to wait for between two items."""
-
-
-def _first(own: str | None, inherited: str | None) -> str | None:
-    return inherited if own is None else own
+        for work, message in sending.local:
+            await self._visit(work, message, sending.trail, scope, out)

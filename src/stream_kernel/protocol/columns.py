@@ -7,7 +7,7 @@ null for all. On batches of 100 small records that halves the frame and costs th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,6 +20,7 @@ from stream_kernel.routing.packed import Packed
 __all__ = [
     "InputColumns",
     "OutputColumns",
+    "OutputTable",
     "collapse",
     "inputs_from_columns",
     "inputs_to_columns",
@@ -129,26 +130,73 @@ def inputs_from_columns(columns: InputColumns) -> list[InputItem]:
     ]
 
 
-def outputs_to_columns(outputs: Sequence[Emission | ItemFailure]) -> OutputColumns | None:
+def outputs_to_columns(outputs: Iterable[Emission | ItemFailure]) -> OutputColumns | None:
     """Outputs and failed items of a reply as columns; None when there are none."""
-    if not outputs:
-        return None
-    rows = [output if isinstance(output, Emission) else _empty(output) for output in outputs]
-    return OutputColumns(
-        index=[row.index for row in rows],
-        payload=[row.packed.data for row in rows],
-        node=collapse([row.node for row in rows]),
-        type=collapse([row.packed.tag for row in rows]),
-        target=collapse([row.target for row in rows]),
-        trace_id=collapse([row.trace_id for row in rows]),
-        reply_to=collapse([row.reply_to for row in rows]),
-        meta=_collapse_meta([row.meta for row in rows]),
-        steps=collapse([row.steps for row in rows]),
-        status=collapse([row.status for row in rows]),
-        event_error=collapse([row.error for row in rows]),
-        event_failure=collapse([row.failure for row in rows]),
-        error=collapse([output if isinstance(output, ItemFailure) else None for output in outputs]),
-    )
+    table = OutputTable()
+    for output in outputs:
+        table.add(output)
+    return table.columns()
+
+
+class OutputTable:
+    """Outputs and failed items, one after the other, as the columns of a reply. A column that is null for all is never made."""
+
+    def __init__(self) -> None:
+        self._index: list[int] = []
+        self._payload: list[Raw] = []
+        self._node: list[str] = []
+        self._type: list[str | None] = []
+        self._steps: list[int] = []
+        self._others: dict[str, list[Any]] = {}
+
+    def add_plain(self, index: int, packed: Packed, node: str, steps: int) -> None:
+        """Add an output that has nothing but a payload of its own."""
+        self._index.append(index)
+        self._payload.append(packed.data)
+        self._node.append(node)
+        self._type.append(packed.tag)
+        self._steps.append(steps)
+        if self._others:
+            for column in self._others.values():
+                column.append(None)
+
+    def add(self, output: Emission | ItemFailure) -> None:
+        """Add an output or a failed item."""
+        if isinstance(output, ItemFailure):
+            self.add_plain(output.index, _NOTHING, output.node or "", 0)
+            self._set("error", output)
+            return
+        self.add_plain(output.index, output.packed, output.node, output.steps)
+        self._set("target", output.target)
+        self._set("trace_id", output.trace_id)
+        self._set("reply_to", output.reply_to)
+        self._set("meta", output.meta)
+        self._set("status", output.status)
+        self._set("event_error", output.error)
+        self._set("event_failure", output.failure)
+
+    def columns(self) -> OutputColumns | None:
+        """The columns, or None when there is nothing in them."""
+        if not self._index:
+            return None
+        meta = self._others.pop("meta", None)
+        return OutputColumns(
+            index=self._index,
+            payload=self._payload,
+            node=collapse(self._node),
+            type=collapse(self._type),
+            steps=collapse(self._steps),
+            meta=None if meta is None else _collapse_meta(meta),
+            **{name: collapse(values) for name, values in self._others.items()},
+        )
+
+    def _set(self, name: str, value: object) -> None:
+        """Give the last row a value in a column that most rows have none in."""
+        if value is not None:
+            column = self._others.get(name)
+            if column is None:
+                column = self._others[name] = [None] * len(self._index)
+            column[-1] = value
 
 
 def outputs_from_columns(columns: OutputColumns | None, *, terminal: bool) -> list[Emission | ItemFailure]:
@@ -191,10 +239,6 @@ def outputs_from_columns(columns: OutputColumns | None, *, terminal: bool) -> li
         return rows
     failures: list[ItemFailure | None] = spread(columns.error, count)
     return [row if failure is None else failure for row, failure in zip(rows, failures, strict=True)]
-
-
-def _empty(failure: ItemFailure) -> Emission:
-    return Emission(failure.index, failure.node or "", _NOTHING, terminal=True)
 
 
 def _collapse_meta(values: list[Packed | None]) -> list[Raw] | None:

@@ -2,11 +2,12 @@
 
 Accepted: dict with string keys, list, str, bool, None, int within -2^63 … 2^64-1, finite float; exactly these classes, at most 254
 levels deep. `orjson` refuses most of the rest by itself; what it would change in silence (tuples, UUIDs, enums, NaN) is found by a
-look at exact types, which costs 0.25 to 0.45 µs for a small record.
+look at exact types, which costs 0.12 to 0.45 µs for a small record.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import isfinite
 from typing import Any
 
@@ -21,7 +22,10 @@ __all__ = ["LARGE_DATA_PAGE", "PLAIN_TYPES", "decode_plain", "encode_plain", "re
 LARGE_DATA_PAGE = "docs/large-data.md"
 PLAIN_TYPES = frozenset({dict, list, str, int, float, bool, type(None)})
 _ARRAY_LIBRARIES = frozenset({"numpy", "pandas", "torch", "polars", "pyarrow", "jax", "jaxlib", "tensorflow", "cupy"})
-_LEAVES = frozenset({str, int, float, bool, type(None)})
+_LEAVES: frozenset[type] = frozenset({str, int, float, bool, type(None)})
+_LEAVES_BUT_FLOAT: frozenset[type] = _LEAVES - {float}
+_WIDE = 12
+"""From so many values on, a look at all of them in C costs less than one at each."""
 _OPTIONS = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _MAX_DEPTH = 254
 _DECODER = msgspec.json.Decoder()
@@ -32,20 +36,18 @@ def encode_plain(value: Any) -> bytes:
     try:
         data = orjson.dumps(value, option=_OPTIONS)
     except (TypeError, ValueError):
-        data = b""
-    try:
-        # Only a None, a NaN or an infinity (or the text) puts `null` into the bytes: without it no float needs a look.
-        if data and _exact(value) and (b"null" not in data or _finite(value)):
-            return data
-    except RecursionError:  # refusal_of says it
         pass
+    else:
+        # Only a None, a NaN or an infinity (or the text) puts `null` into the bytes: without it no float needs a look.
+        if _is_exact(value, _LEAVES_BUT_FLOAT if b"null" in data else _LEAVES):
+            return data
     raise refusal_of(value)
 
 
 def refusal_of(value: Any) -> PayloadError:
     """What is wrong with a value that cannot be encoded."""
     try:
-        return _explain(value, 0) or PayloadError("is nested too deeply for the stack that is left")
+        return _explain(value, 0) or PayloadError("was changed while it was encoded")
     except RecursionError:  # the caller's own stack is part of it
         return PayloadError("is nested too deeply for the stack that is left")
 
@@ -69,26 +71,25 @@ def refuse_depth(value: Any) -> None:
     raise PayloadError(f"is nested deeper than {_MAX_DEPTH} levels")
 
 
-def _exact(value: Any) -> bool:
+def _is_exact(value: Any, leaves: frozenset[type]) -> bool:
+    """Whether it holds but lists, dicts, `leaves` and finite floats. orjson has bounded its depth: it does not contain itself."""
     kind = type(value)
-    if kind in _LEAVES:
-        return True
-    if kind is dict:
-        items = value.values()
-    elif kind is list:
-        items = value
-    else:
-        return False
-    return all(type(item) in _LEAVES or _exact(item) for item in items)
-
-
-def _finite(value: Any) -> bool:
-    kind = type(value)
-    if kind is float:
-        return isfinite(value)
-    if kind is dict:
-        return all(map(_finite, value.values()))
-    return all(map(_finite, value)) if kind is list else True
+    level: Collection[Any] = value.values() if kind is dict else value if kind is list else (value,)
+    while level:
+        below: list[Any] = []
+        if len(level) < _WIDE or not leaves.issuperset(map(type, level)):
+            for item in level:
+                kind = type(item)
+                if kind in leaves:
+                    continue
+                if kind is dict:
+                    below += item.values()
+                elif kind is list:
+                    below += item
+                elif kind is not float or not isfinite(item):
+                    return False
+        level = below
+    return True
 
 
 def _explain(value: Any, depth: int) -> PayloadError | None:

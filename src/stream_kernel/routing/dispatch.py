@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from stream_kernel.routing.envelope import check_optional_str
+from stream_kernel.routing.envelope import refuse_text
 
 __all__ = ["BoundaryDispatchInput"]
 
@@ -28,14 +28,14 @@ class BoundaryDispatchInput(msgspec.Struct, frozen=True):
     meta: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        check_optional_str(
-            "BoundaryDispatchInput",
-            dispatch_group=self.dispatch_group,
-            target=self.target,
-            trace_id=self.trace_id,
-            reply_to=self.reply_to,
-            source_group=self.source_group,
-        )
+        if not (
+            (self.dispatch_group is None or isinstance(self.dispatch_group, str))
+            and (self.target is None or isinstance(self.target, str))
+            and (self.trace_id is None or isinstance(self.trace_id, str))
+            and (self.reply_to is None or isinstance(self.reply_to, str))
+            and (self.source_group is None or isinstance(self.source_group, str))
+        ):
+            refuse_text(self, "dispatch_group", "target", "trace_id", "reply_to", "source_group")
         if self.route_hop is not None and type(self.route_hop) is not int:
             raise TypeError(f"BoundaryDispatchInput.route_hop must be an int or None, not {type(self.route_hop).__name__}")
         if not isinstance(self.meta, dict):

@@ -8,21 +8,22 @@ from stream_kernel.reports import Category
 from stream_kernel.routing.envelope import BoundaryFailure, TerminalStatus
 from stream_kernel.routing.packed import Packed
 
-__all__ = ["Emission", "InputItem", "ItemFailure"]
+__all__ = ["Emission", "InputItem", "ItemFailure", "plain_size"]
 
 _OVERHEAD = 96
 """Bytes that an item may need on the wire besides its texts: separators and nulls of its columns."""
 
 
-def _length(*texts: str | None) -> int:
-    characters = 0
-    for text in texts:
-        if text is not None:
-            characters += len(text)
-    return _OVERHEAD + 6 * characters  # a character is at most 6 bytes as JSON (an escape)
+_CHARACTER = 6
+"""Bytes that a character may take as JSON: an escape."""
 
 
-class InputItem(msgspec.Struct):
+def plain_size(packed: Packed, node: str) -> int:
+    """At most so many bytes on the wire are an output that has nothing but a payload of its own."""
+    return _OVERHEAD + packed.size + _CHARACTER * (len(node) if packed.tag is None else len(node) + len(packed.tag))
+
+
+class InputItem(msgspec.Struct, gc=False):
     """One message on its way to `target`."""
 
     packed: Packed
@@ -43,11 +44,19 @@ class InputItem(msgspec.Struct):
     @property
     def header_size(self) -> int:
         """At most this many bytes on the wire besides the payload."""
-        meta = 0 if self.meta is None else self.meta.size
-        return meta + _length(self.target, self.trace_id, self.reply_to, self.source_group, self.packed.tag)
+        characters = len(self.target)
+        if self.trace_id is not None:
+            characters += len(self.trace_id)
+        if self.reply_to is not None:
+            characters += len(self.reply_to)
+        if self.source_group is not None:
+            characters += len(self.source_group)
+        if self.packed.tag is not None:
+            characters += len(self.packed.tag)
+        return _OVERHEAD + _CHARACTER * characters + (0 if self.meta is None else self.meta.size)
 
 
-class Emission(msgspec.Struct):
+class Emission(msgspec.Struct, gc=False):
     """One output that leaves a group. What is None is inherited from the input item at `index`."""
 
     index: int
@@ -67,13 +76,21 @@ class Emission(msgspec.Struct):
     @property
     def size(self) -> int:
         """At most this many bytes on the wire."""
-        meta = 0 if self.meta is None else self.meta.size
-        failure = 0 if self.failure is None else _length(self.failure.group, self.failure.node, self.failure.message)
-        texts = _length(self.node, self.target, self.trace_id, self.reply_to, self.packed.tag, self.error)
-        return self.packed.size + meta + texts + failure
+        size = plain_size(self.packed, self.node)
+        if self.target is not None:
+            size += _CHARACTER * len(self.target)
+        if self.trace_id is not None:
+            size += _CHARACTER * len(self.trace_id)
+        if self.reply_to is not None:
+            size += _CHARACTER * len(self.reply_to)
+        if self.meta is not None:
+            size += self.meta.size
+        if self.error is not None:
+            size += _CHARACTER * len(self.error)
+        return size if self.failure is None else size + _failure_size(self.failure)
 
 
-class ItemFailure(msgspec.Struct, frozen=True, omit_defaults=True):
+class ItemFailure(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One input item that failed. `reason` is a clean sentence; `detail`, the traceback, may quote anything."""
 
     index: int
@@ -88,4 +105,10 @@ class ItemFailure(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def size(self) -> int:
         """At most this many bytes on the wire."""
-        return _length(self.reason, self.node, self.exception_type, self.detail)
+        texts = (self.reason, self.node, self.exception_type, self.detail)
+        return _OVERHEAD + _CHARACTER * sum(len(text) for text in texts if text is not None)
+
+
+def _failure_size(failure: BoundaryFailure) -> int:
+    texts = (failure.group, failure.node, failure.message)
+    return _OVERHEAD + _CHARACTER * sum(len(text) for text in texts if text is not None)

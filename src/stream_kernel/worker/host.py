@@ -40,8 +40,7 @@ from stream_kernel.protocol.messages import (
     Stopped,
 )
 from stream_kernel.protocol.session import Role, Session
-from stream_kernel.routing.items import Emission, ItemFailure
-from stream_kernel.routing.packed import Packed
+from stream_kernel.routing.items import ItemFailure
 from stream_kernel.routing.router import Router
 from stream_kernel.worker.black_box import BlackBox
 from stream_kernel.worker.boot import import_nodes
@@ -64,12 +63,11 @@ class Host:
         self._wire = wire
         self._black_box = black_box
         self._session = Session(Role.WORKER, max_frame_bytes)
-        self._inbox: list[FromWorker | FromParent] = []
+        self._inbox: deque[FromWorker | FromParent] = deque()
         self._cancelled: set[str] = set()
         self._commands = 0
         self._sent = math.inf
         self._sent_times: deque[float] = deque()
-        self._next_poll = 0.0
         self._faults: FaultPoints | None = None
         self._runner: GroupRunner | None = None
         self._codec: Codec | None = None
@@ -104,7 +102,7 @@ class Host:
     def _messages(self) -> Iterator[FromWorker | FromParent]:
         while True:
             while self._inbox:
-                yield self._inbox.pop(0)
+                yield self._inbox.popleft()
             data = self._wire.read()
             if not data:
                 return
@@ -174,20 +172,23 @@ class Host:
 
     def _start_work(self, message: StartWork) -> None:
         assert self._order is not None and self._codec is not None
-        self._runner = GroupRunner(
+        runner = self._runner = GroupRunner(
             group=self._order.process_group,
             worker_index=self._order.worker_index,
             nodes=self._nodes,
             router=Router(message.routes),
-            carrier=_OwnCarrier(self._codec, self._wire),
+            carrier=self._codec,
             max_hops=self._order.limits.max_hops,
         )
+        runner.look_for_cancels_every(_CANCEL_POLL_SECONDS)
+        # What a node gives in a forked copy of this process goes to nobody.
+        os.register_at_fork(after_in_child=lambda: runner.watch_returns(self._wire.check_owner))
         note = self._black_box.notes_of([node.spec.name for node in self._nodes])
         if self._faults is None:
-            self._runner.watch_progress(note)
+            runner.watch_progress(note)
         else:
-            self._runner.watch_progress(self._faults.around(note))
-            self._runner.watch_returns(self._faults.after_node)
+            runner.watch_progress(self._faults.around(note))
+            runner.watch_returns(self._faults.after_node)
 
     def _drive(self, work: Coroutine[Any, Any, R]) -> R:
         if self._loop is not None:
@@ -222,7 +223,6 @@ class Host:
         deadline = self._sent_times.popleft() + command.remaining_ms / 1000
         if command.limit_ms is not None:
             deadline = min(deadline, time.monotonic() + command.limit_ms / 1000)
-        self._next_poll = 0.0  # one that was cancelled before it began must not begin
         try:
             self._drive(self._execute(command, deadline))
         except (ProtocolViolation, OSError):
@@ -230,7 +230,7 @@ class Host:
         except BaseException as error:  # noqa: BLE001  what user code did to the loop, or a reply that cannot be sent
             traceback.print_exc()
             if command.correlation_id in self._session.outstanding:
-                reply = ReplyBuilder(command.correlation_id, 0)
+                reply = ReplyBuilder(command.correlation_id, 0, self._reply)
                 reason = f"the command could not be finished ({type(error).__name__})"
                 self._reply(reply.error(ItemFailure(0, "execution", reason)))
         finally:
@@ -245,32 +245,25 @@ class Host:
 
     async def _execute(self, command: ExecuteBoundary, deadline: float) -> None:
         assert self._runner is not None and self._order is not None
-        reply = ReplyBuilder(command.correlation_id, self._order.limits.max_frame_bytes)
-
-        def take(outcome: list[Emission] | ItemFailure) -> None:
-            for part in reply.add(outcome):
-                self._reply(part)
-
+        reply = ReplyBuilder(command.correlation_id, self._order.limits.max_frame_bytes, self._reply)
         failure = await self._runner.run_batch(
             inputs_from_columns(command.inputs),
             CallScope(command.run_id, command.scenario_id, deadline),
             stop_at_failure=command.on_error == "raise",
-            take=take,
+            take=reply.add,
+            take_one=reply.add_one,
             is_cancelled=lambda: self._is_cancelled(command.correlation_id),
         )
         self._reply(reply.last(self._runner.timing) if failure is None else reply.error(failure))
 
     def _is_cancelled(self, correlation_id: str) -> bool:
-        """Look for a cancel that came meanwhile; after the first item now and then only, since a look is a system call."""
-        self._wire.check_owner()  # a forked copy must not run the items that are left
-        now = time.monotonic()
-        if now >= self._next_poll:
-            self._next_poll = now + _CANCEL_POLL_SECONDS
-            while self._wire.readable():
-                data = self._wire.read()
-                if not data:
-                    break  # the parent hung up: the main loop sees it after this command
-                self._receive(data, at_work=True)
+        """Look for a cancel that came meanwhile. It costs a system call or two: the runner asks now and then only."""
+        self._wire.check_owner()
+        while self._wire.readable():
+            data = self._wire.read()
+            if not data:
+                break  # the parent hung up: the main loop sees it after this command
+            self._receive(data, at_work=True)
         return correlation_id in self._cancelled
 
     # -- end
@@ -283,19 +276,6 @@ class Host:
                 self._loop.close()
         except BaseException:  # noqa: BLE001  user code
             traceback.print_exc()
-
-
-class _OwnCarrier:
-    """The codec, for this process only: what a node returns in a forked copy of it goes to no other node."""
-
-    def __init__(self, codec: Codec, wire: Wire) -> None:
-        self._wire = wire
-        self._codec = codec
-        self.unpack = codec.unpack
-
-    def pack(self, payload: Any) -> Packed:
-        self._wire.check_owner()
-        return self._codec.pack(payload)
 
 
 def serve(wire: Wire, max_frame_bytes: int, black_box: BlackBox) -> int:

@@ -1,37 +1,41 @@
-"""Builds the replies of one command: in parts when they would exceed the limit, always at the end of an item."""
+"""Builds the replies of one command: in parts when they would exceed the limit."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
-from stream_kernel.protocol.columns import outputs_to_columns
+from stream_kernel.protocol.columns import OutputTable
 from stream_kernel.protocol.messages import ExecuteBoundaryError, ExecuteBoundaryResult
 from stream_kernel.reports import NodeTiming
-from stream_kernel.routing.items import Emission, ItemFailure
+from stream_kernel.routing.items import Emission, ItemFailure, plain_size
+from stream_kernel.routing.packed import Packed
 
 __all__ = ["ReplyBuilder"]
 
 
 class ReplyBuilder:
-    """Collects what the items of one command gave."""
+    """Collects what the items of one command gave, and sends each part that is full."""
 
-    def __init__(self, correlation_id: str, max_frame_bytes: int) -> None:
+    def __init__(self, correlation_id: str, max_frame_bytes: int, send: Callable[[ExecuteBoundaryResult], None]) -> None:
         self._correlation_id = correlation_id
         self._limit = max_frame_bytes
-        self._held: list[Emission | ItemFailure] = []
+        self._send = send
+        self._terminal = OutputTable()
+        self._onward = OutputTable()
         self._size = 0
         self._started = time.monotonic()
 
-    def add(self, outcome: list[Emission] | ItemFailure) -> list[ExecuteBoundaryResult]:
-        """Take what one item gave; returns the parts that are full."""
-        parts = []
-        for output in outcome if isinstance(outcome, list) else [outcome]:
-            size = output.size
-            if self._held and self._size + size > self._limit:
-                parts.append(self._result(more=True))
-            self._held.append(output)
-            self._size += size
-        return parts
+    def add(self, outcome: list[Emission] | ItemFailure) -> None:
+        """Take what one item gave."""
+        for output in outcome if isinstance(outcome, list) else (outcome,):
+            self._make_room(output.size)
+            (self._terminal if isinstance(output, ItemFailure) or output.terminal else self._onward).add(output)
+
+    def add_one(self, index: int, packed: Packed, node: str, steps: int) -> None:
+        """Take one terminal output that inherits everything."""
+        self._make_room(plain_size(packed, node))
+        self._terminal.add_plain(index, packed, node, steps)
 
     def last(self, timing: tuple[NodeTiming, ...] = ()) -> ExecuteBoundaryResult:
         """The last part, or the only one."""
@@ -52,18 +56,21 @@ class ReplyBuilder:
             executing_ms=self._elapsed_ms(),
         )
 
+    def _make_room(self, size: int) -> None:
+        if self._size + size > self._limit and self._size:
+            self._send(self._result(more=True))
+            self._terminal, self._onward, self._size = OutputTable(), OutputTable(), 0
+        self._size += size
+
     def _result(self, *, more: bool, timing: tuple[NodeTiming, ...] = ()) -> ExecuteBoundaryResult:
-        result = ExecuteBoundaryResult(
+        return ExecuteBoundaryResult(
             correlation_id=self._correlation_id,
-            terminal_outputs=outputs_to_columns([row for row in self._held if isinstance(row, ItemFailure) or row.terminal]),
-            outputs=outputs_to_columns([row for row in self._held if isinstance(row, Emission) and not row.terminal]),
+            terminal_outputs=self._terminal.columns(),
+            outputs=self._onward.columns(),
             executing_ms=self._elapsed_ms(),
             timing=timing,
             more=more,
         )
-        self._held = []
-        self._size = 0
-        return result
 
     def _elapsed_ms(self) -> float:
         return (time.monotonic() - self._started) * 1000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from typing import Any
 
 import pytest
 
@@ -41,5 +42,12 @@ def test_log_records_carry_the_correlation(caplog: pytest.LogCaptureFixture) -> 
 
 @pytest.mark.fault("FAULT-34")
 def test_its_repr_shows_no_meta() -> None:
-    text = repr(NodeContext(node="n", group="g", trace_id="t", meta={"password": "hunter2"}))
-    assert text == "NodeContext(node='n', group='g', trace_id='t')"
+    ctx = NodeContext(node="n", group="g", trace_id="t", meta={"password": "hunter2"})
+    assert repr(ctx) == "NodeContext(node='n', group='g', trace_id='t')"
+    assert list(ctx.__rich_repr__()) == [("node", "n"), ("group", "g"), ("trace_id", "t")]
+
+
+def test_no_meta_is_an_empty_one_and_two_contexts_are_never_the_same() -> None:
+    fields: dict[str, Any] = {"meta": None}
+    ctx = NodeContext(**fields)
+    assert ctx.meta == {} and ctx != NodeContext() and len({ctx, NodeContext()}) == 2

@@ -69,6 +69,18 @@ class Bench:
         )
         return outcomes, ending
 
+    async def taken_alone(self, *items: InputItem) -> tuple[list[tuple[int, Any, str, int]], list[Outcome]]:
+        """What items give, apart from each other: single outputs that inherit everything, and the rest."""
+        alone: list[tuple[int, Any, str, int]] = []
+        others: list[Outcome] = []
+
+        def take_one(index: int, packed: Packed, name: str, steps: int) -> None:
+            alone.append((index, self.codec.plain(packed), name, steps))
+
+        scope = CallScope("run", "scenario", None)
+        await self.runner.run_batch(items, scope, stop_at_failure=False, take=others.append, is_cancelled=lambda: False, take_one=take_one)
+        return alone, others
+
     async def one(self, target: str, payload: Any, **fields: Any) -> list[Emission]:
         ((outcome,), ending) = await self.batch(self.item(target, payload, **fields))
         assert ending is None
@@ -189,6 +201,53 @@ async def test_consumers_run_depth_first_in_configuration_order() -> None:
     assert journal == ["second 1", "leaf 1", "third 1", "second 2", "leaf 2", "third 2"]
     assert bench.values(emissions) == ["leaf 1", "third 1", "leaf 2", "third 2"]
     assert [emission.steps for emission in emissions] == [3, 2, 3, 2]
+
+
+async def test_a_single_output_that_says_nothing_of_its_own_is_taken_without_an_emission() -> None:
+    given: list[Any] = [{"a": 1}, "text", 5, 1.5, True, Order(7), Order(8)]
+
+    @node(name="pick", emits=[Order])
+    def pick(message: int, ctx: NodeContext) -> Any:
+        return given[message]
+
+    bench = Bench(pick, remote=[])
+    alone, others = await bench.taken_alone(*(bench.item("pick", n, trace_id="t", steps=3) for n in range(len(given))))
+    # That nobody consumes an Order is known once one has been sent.
+    assert alone == [(index, bench.codec.plain(bench.codec.pack(given[index])), "pick", 4) for index in (0, 1, 2, 3, 4, 6)]
+    (first,) = others
+    assert isinstance(first, list)
+    (order,) = first
+    assert (order.index, order.steps, bench.codec.plain(order.packed)) == (5, 4, {"n": 7})
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        None,
+        [1],
+        (1,),
+        [[1], [2]],
+        Envelope(1),
+        Envelope(1, trace_id="own"),
+        TerminalEvent("success"),
+        TerminalEvent("success", Order(1)),
+        Fill(1),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+async def test_any_other_output_is_taken_as_what_it_is_whatever_came_before(output: Any) -> None:
+    bench = Bench(giving(lambda: output, emits=[Order, Fill]))
+    alone, others = await bench.taken_alone(*(bench.item("give", n) for n in range(3)))
+    assert alone == [] and len(others) == 3
+    assert [[emission.terminal for emission in one] for one in others if isinstance(one, list)] == [
+        [emission.terminal for emission in await bench.one("give", 0)]
+    ] * 3
+
+
+async def test_an_output_that_cannot_be_packed_is_a_failure_however_it_is_taken() -> None:
+    bench = Bench(giving(lambda: {"a": (1,)}))
+    alone, (failure,) = await bench.taken_alone(bench.item("give", 0))
+    assert alone == [] and isinstance(failure, ItemFailure) and failure == await bench.failure("give", 0)
 
 
 async def test_a_type_goes_to_local_and_remote_consumers_alike() -> None:
@@ -381,6 +440,15 @@ async def test_a_generator_that_raises_drops_what_it_has_yielded(error: BaseExce
         assert failure.exception_type == type(error).__name__
 
 
+async def test_a_generator_that_raises_what_ends_async_ones_has_not_ended() -> None:
+    def confusing() -> Iterator[int]:
+        yield 1
+        raise StopAsyncIteration
+
+    failure = await Bench(giving(confusing)).failure("give", 0)
+    assert failure.exception_type == "StopAsyncIteration"
+
+
 async def test_a_generator_is_closed_when_its_output_cannot_go_on_and_may_fail_in_that() -> None:
     journal: list[str] = []
 
@@ -485,6 +553,28 @@ async def test_a_cancelled_batch_stops_between_two_items() -> None:
     outcomes, ending = await bench.batch(bench.item("give", 1), cancelled=True)
     assert outcomes == [] and ending is not None
     assert (ending.category, ending.reason, ending.executed) == ("transport", "cancelled by the caller", False)
+
+
+async def test_a_cancel_is_looked_for_before_the_first_item_and_then_only_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    looks: list[float] = []
+
+    @node(name="work")
+    def work(message: float, ctx: NodeContext) -> None:
+        clock.spend(message)
+
+    bench = Bench(work)
+    bench.runner.look_for_cancels_every(1.0)
+
+    def is_cancelled() -> bool:
+        looks.append(clock.seconds)
+        return len(looks) == 4
+
+    items = [bench.item("work", seconds) for seconds in (0.5, 0.25, 0.25, 3.0, 0.5, 0.5, 9.0)]
+    scope = CallScope("", "", None)
+    ending = await bench.runner.run_batch(items, scope, stop_at_failure=True, take=lambda _: None, is_cancelled=is_cancelled)
+    assert looks == [0.0, 1.0, 4.0, 5.0]
+    assert ending is not None and (ending.index, ending.category) == (6, "transport")
 
 
 async def test_a_cancel_from_outside_passes_through_an_async_node() -> None:

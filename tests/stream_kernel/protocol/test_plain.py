@@ -203,15 +203,29 @@ def test_a_value_that_contains_itself_is_refused() -> None:
         encode_plain(ring)
 
 
-def test_a_caller_deep_in_his_own_stack_gets_the_same_kind_of_error() -> None:
-    deepest = nested(254)
+def test_a_caller_deep_in_his_own_stack_is_served_and_refused_as_ever() -> None:
+    deepest, spoiled = nested(254), nested(253, {1})
 
-    def descend(levels: int) -> bytes:
-        return descend(levels - 1) if levels else encode_plain(deepest)
+    def descend(levels: int, value: Any) -> bytes:
+        return descend(levels - 1, value) if levels else encode_plain(value)
 
-    depth_here = len(_frames())
+    levels = sys.getrecursionlimit() - len(_frames()) - 100
+    assert descend(levels, deepest) == encode_plain(deepest)
     with pytest.raises(PayloadError, match="too deeply for the stack that is left"):
-        descend(sys.getrecursionlimit() - depth_here - 100)
+        descend(levels, spoiled)
+
+
+@pytest.mark.parametrize("width", [1, 11, 12, 13, 200])
+@pytest.mark.parametrize("with_null", [False, True])
+def test_one_value_among_many_is_found(width: int, with_null: bool) -> None:
+    others: list[Any] = [1, "a", True, 1.5, {}, [], None if with_null else 2][:width]
+    others += [1.5] * (width - len(others))
+    for place in (0, width):
+        assert decode_plain(encode_plain([*others[:place], {"a": others}, *others[place:]]))
+        for wrong in ((), float("nan"), Level.LOW):
+            with pytest.raises(PayloadError) as caught:
+                encode_plain([*others[:place], [wrong], *others[place:]])
+            assert caught.value.path == f"[{place}][0]"
 
 
 def _frames() -> list[Any]:

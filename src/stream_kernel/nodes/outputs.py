@@ -1,0 +1,189 @@
+"""What a node gives, made ready to go on: packed, checked, and routed to nodes of this group or out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from stream_kernel.errors import PayloadError
+from stream_kernel.nodes.failure import NodeFailure
+from stream_kernel.nodes.registry import BuiltNode
+from stream_kernel.routing.envelope import Envelope, TerminalEvent
+from stream_kernel.routing.items import Emission
+from stream_kernel.routing.packed import Packed
+from stream_kernel.routing.router import NodeRoute, Router
+from stream_kernel.routing.text import is_utf8
+
+__all__ = ["Carrier", "Outputs", "Sending", "Trail", "Work", "wanted_of"]
+
+_MAX_HEADER_BYTES = 65_536
+"""What an output's trace_id, reply_to, meta and error may come to."""
+
+
+class Carrier(Protocol):
+    """Makes payloads unchangeable and reads them again; both raise `PayloadError`."""
+
+    def pack(self, payload: Any) -> Packed: ...
+
+    def unpack(self, packed: Packed, wanted: str | None = None) -> Any: ...
+
+
+class Work(msgspec.Struct):
+    """A node of the group, and what it has spent in the last batch."""
+
+    node: BuiltNode
+    name: str
+    call: Callable[..., Any]
+    is_async: bool
+    runs: int = 0
+    seconds: float = 0.0
+
+
+class Trail(msgspec.Struct):
+    """What one message in a chain inherits."""
+
+    index: int
+    trace_id: str | None
+    reply_to: str | None
+    meta: Packed | None
+    steps: int
+    own_trace_id: str | None = None
+    own_reply_to: str | None = None
+    own_meta: Packed | None = None
+
+
+class Sending(msgspec.Struct):
+    """An output that has been packed and routed, and goes to nobody yet."""
+
+    emission: Emission | None
+    local: tuple[tuple[Work, Any], ...]
+    trail: Trail
+
+
+class Outputs:
+    """The ways that the outputs of one group may go."""
+
+    def __init__(self, works: Mapping[str, Work], group: str, router: Router, carrier: Carrier, max_hops: int) -> None:
+        self._works = works
+        self._group = group
+        self._router = router
+        self._carrier = carrier
+        self._max_hops = max_hops
+        self.ending: set[type] = {dict, str, int, float, bool}
+        """Classes whose instances, given as they are, end their chain. Those of messages come in as they are met: whether one has consumers
+        does not change."""
+
+    def pack(self, work: Work, payload: Any) -> Packed:
+        """Pack what a node gave; raises `NodeFailure`."""
+        try:
+            packed = self._carrier.pack(payload)
+        except PayloadError as error:
+            raise NodeFailure(work.name, f"output of node '{work.name}' {error}") from None
+        if packed.tag is not None and packed.tag not in work.node.route.emits:
+            raise NodeFailure(work.name, f"node '{work.name}' gave a {packed.tag}, which is not in its emits")
+        return packed
+
+    def prepare(self, work: Work, output: Any, trail: Trail) -> Sending:
+        """Pack an output and find its way; what cannot go on is a `NodeFailure` of the node that gave it."""
+        name = work.name
+        envelope = output if isinstance(output, Envelope) else Envelope(output)
+        event = envelope.payload if isinstance(envelope.payload, TerminalEvent) else None
+        packed = self.pack(work, envelope.payload if event is None else event.payload)
+        meta = self.pack(work, envelope.meta) if envelope.meta else None
+        if envelope.type is not None and envelope.type != packed.tag:
+            raise NodeFailure(name, f"node '{name}' set an Envelope.type that is not its payload's: leave it out")
+        following = Trail(
+            trail.index,
+            _first(envelope.trace_id, trail.trace_id),
+            _first(envelope.reply_to, trail.reply_to),
+            meta or trail.meta,
+            trail.steps + 1,
+            _first(envelope.trace_id, trail.own_trace_id),
+            _first(envelope.reply_to, trail.own_reply_to),
+            meta or trail.own_meta,
+        )
+        if event is not None and envelope.target is not None:
+            raise NodeFailure(name, f"node '{name}' gave a TerminalEvent a target: it ends the chain")
+        routes = () if event is not None else self._routes(work, envelope, packed)
+        if routes and following.steps >= self._max_hops:
+            raise NodeFailure(name, f"the chain exceeds max_hops = {self._max_hops} steps at node '{name}'")
+        if packed.tag is not None and envelope is not output and event is None and not routes:
+            self.ending.add(type(output))
+        local = tuple([(self._works[route.name], self._fitting(name, route, packed)) for route in routes if self._is_local(route)])
+        emission = None
+        if len(local) < len(routes) or not routes:
+            emission = Emission(
+                index=trail.index,
+                node=name,
+                packed=packed,
+                terminal=not routes,
+                target=envelope.target,
+                trace_id=following.own_trace_id,
+                reply_to=following.own_reply_to,
+                meta=following.own_meta,
+                steps=following.steps,
+                status=None if event is None else event.status,
+                error=None if event is None else event.error,
+                failure=None if event is None else event.failure,
+            )
+            self._check_header(name, emission)
+        return Sending(emission, local, following)
+
+    def _check_header(self, name: str, emission: Emission) -> None:
+        """Refuse what could not be sent around the payload."""
+        failure = emission.failure
+        own = (emission.trace_id, emission.reply_to, emission.error)
+        if not is_utf8(*own, *(() if failure is None else (failure.group, failure.node, failure.message))):
+            raise NodeFailure(name, f"output of node '{name}' has a trace_id, reply_to or error with lone surrogates")
+        if emission.size - emission.packed.size > _MAX_HEADER_BYTES:
+            raise NodeFailure(
+                name, f"output of node '{name}' has a trace_id, reply_to, meta and error of more than {_MAX_HEADER_BYTES} bytes"
+            )
+
+    def _routes(self, work: Work, envelope: Envelope, packed: Packed) -> tuple[NodeRoute, ...]:
+        target = envelope.target
+        if target is None:
+            return self._router.consumers(packed.tag)
+        name = work.name
+        route = self._router.find(target)
+        if route is None:
+            raise NodeFailure(name, f"node '{name}' names the target '{target}', which no group has")
+        if target not in work.node.spec.sends_to:
+            self._check_undeclared(name, route)
+        refusal = route.refusal(packed.tag)
+        if refusal is not None:
+            raise NodeFailure(name, f"output of node '{name}' does not fit: {refusal}")
+        return (route,)
+
+    def _check_undeclared(self, name: str, route: NodeRoute) -> None:
+        """Refuse an undeclared target where the order of a stateful group hangs on what is declared."""
+        if route.group in self._router.stateful_groups:
+            raise NodeFailure(
+                name, f"node '{name}' names '{route.name}' of the stateful group '{route.group}', which its sends_to does not list"
+            )
+        if route.group in self._router.ordered_groups and not self._is_local(route):
+            raise NodeFailure(
+                name,
+                f"node '{name}' names '{route.name}' of group '{route.group}', which leads to a stateful group, and its sends_to does not "
+                "list it",
+            )
+
+    def _fitting(self, name: str, route: NodeRoute, packed: Packed) -> Any:
+        try:
+            return self._carrier.unpack(packed, wanted_of(route, packed.tag))
+        except PayloadError as error:
+            raise NodeFailure(name, f"output of node '{name}' does not fit node '{route.name}' {error}") from None
+
+    def _is_local(self, route: NodeRoute) -> bool:
+        return route.group == self._group
+
+
+def wanted_of(route: NodeRoute, tag: str | None) -> str | None:
+    """The class that a node wants made of plain JSON."""
+    return route.consumes[0] if tag is None and route.consumes else None
+
+
+def _first(own: str | None, inherited: str | None) -> str | None:
+    return inherited if own is None else own
