@@ -47,9 +47,14 @@ def bootstrap_message(
     worker_index: int,
     worker_id: str,
     generation: int,
+    *,
+    spins: bool = False,
     faults: tuple[FaultOrder, ...] = (),
 ) -> Bootstrap:
-    """What a new worker is told: its place, its nodes and their settings, where to find them, and in tests its faults."""
+    """What a new worker is told: its place, its nodes and their settings, where to find them, and in tests its faults.
+
+    `spins`: there is a CPU for it to poll on.
+    """
     return Bootstrap(
         worker_id=worker_id,
         worker_index=worker_index,
@@ -61,7 +66,11 @@ def bootstrap_message(
         settings={name: dict(config.nodes[name]) for name in group.nodes if name in config.nodes},
         import_path=import_path(group),
         main=main_module(config, group),
-        limits=Limits(config.execution_ipc.max_frame_bytes, config.execution_ipc.max_hops),
+        limits=Limits(
+            config.execution_ipc.max_frame_bytes,
+            config.execution_ipc.max_hops,
+            group.spin_microseconds if spins else 0,
+        ),
         faults=faults,
     )
 

@@ -56,6 +56,8 @@ class Workplace(msgspec.Struct, frozen=True):
     group: ProcessGroupConfig
     sink: Sink
     launch: Launch
+    spinning: frozenset[int] = frozenset()
+    """The places of those workers that may poll before they sleep."""
     faults: tuple[PlannedFault, ...] = ()
 
 
