@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from enum import Enum
+from functools import cache
 
 import msgspec
 
@@ -53,10 +54,6 @@ TRANSITIONS: dict[Role, dict[str, dict[str, str]]] = {
     },
 }
 
-_DECODERS: dict[Role, msgspec.json.Decoder[FromWorker | FromParent]] = {
-    Role.PARENT: msgspec.json.Decoder(FromParent),
-    Role.WORKER: msgspec.json.Decoder(FromWorker),
-}
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -71,7 +68,7 @@ class Session:
         self._states = {Role.PARENT: "opening", Role.WORKER: "opening"}
         self._splitter = LineSplitter(max_frame_bytes + FRAME_ALLOWANCE)
         self._limit = max_frame_bytes + FRAME_ALLOWANCE
-        self._decoder = _DECODERS[role.peer]
+        self._decoder = _decoder_of(role.peer)
         self._is_broken = False
         self.outstanding: deque[str] = deque()
         """Ids of the commands that have not had their (last) reply, oldest first."""
@@ -129,6 +126,12 @@ class Session:
             if not (isinstance(message, ExecuteBoundaryResult) and message.more):
                 self.outstanding.popleft()
         self._states[speaker] = following
+
+
+@cache
+def _decoder_of(speaker: Role) -> msgspec.json.Decoder[FromWorker | FromParent]:
+    """Made when it is asked for: to make one takes a good half of a millisecond, and a worker hears its parent only."""
+    return msgspec.json.Decoder(FromParent if speaker is Role.PARENT else FromWorker)
 
 
 def _encode(message: FromWorker | FromParent) -> bytes:
