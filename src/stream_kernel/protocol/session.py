@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from enum import Enum
+from functools import cache
 from typing import get_args
 
 import msgspec
@@ -56,10 +57,6 @@ TRANSITIONS: dict[Role, dict[str, dict[str, str]]] = {
     },
 }
 
-_DECODERS: dict[Role, msgspec.json.Decoder[FromWorker | FromParent]] = {
-    Role.PARENT: msgspec.json.Decoder(FromParent),
-    Role.WORKER: msgspec.json.Decoder(FromWorker),
-}
 _ENCODER = msgspec.json.Encoder()
 _KINDS: dict[type, str] = {cls: str(cls.__struct_config__.tag) for cls in (*get_args(FromWorker), *get_args(FromParent))}
 
@@ -75,7 +72,7 @@ class Session:
         self._states = {Role.PARENT: "opening", Role.WORKER: "opening"}
         self._splitter = LineSplitter(max_frame_bytes + FRAME_ALLOWANCE)
         self._limit = max_frame_bytes + FRAME_ALLOWANCE
-        self._decoder = _DECODERS[role.peer]
+        self._decoder = _decoder_of(role.peer)
         self._is_broken = False
         self.outstanding: deque[str] = deque()
         """Ids of the commands that have not had their (last) reply, oldest first."""
@@ -134,6 +131,12 @@ class Session:
                 self.outstanding.popleft()
         if following != state:
             self._states[speaker] = following
+
+
+@cache
+def _decoder_of(speaker: Role) -> msgspec.json.Decoder[FromWorker | FromParent]:
+    """Made when it is asked for: to make one takes a good half of a millisecond, and a worker hears its parent only."""
+    return msgspec.json.Decoder(FromParent if speaker is Role.PARENT else FromWorker)
 
 
 def _encode(message: FromWorker | FromParent) -> bytes:

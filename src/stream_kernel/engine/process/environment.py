@@ -6,6 +6,7 @@ import fnmatch
 import os
 import sys
 import sysconfig
+from functools import cache
 from pathlib import Path
 
 from stream_kernel.config.model import ProcessGroupConfig, RuntimeConfig
@@ -34,9 +35,8 @@ def worker_environment(group: ProcessGroupConfig, worker_index: int) -> dict[str
     environment = {name: value for name, value in os.environ.items() if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)}
     # The interpreter must find this package before anything can be sent to it. Where it is installed that happens by itself, and a
     # PYTHONPATH would put site-packages before the standard library.
-    home = Path(__file__).resolve().parents[3]
-    if group.python is None and str(home) not in _site_directories():
-        environment["PYTHONPATH"] = str(home)
+    if group.python is None and _home() not in _site_directories():
+        environment["PYTHONPATH"] = _home()
     environment.update({name: value.replace("{worker_index}", str(worker_index)) for name, value in group.env.items()})
     return environment
 
@@ -102,5 +102,11 @@ def main_module(config: RuntimeConfig, group: ProcessGroupConfig) -> MainModule 
     return MainModule(path=os.path.abspath(path))
 
 
-def _site_directories() -> set[str]:
-    return {str(Path(sysconfig.get_path(kind)).resolve()) for kind in ("purelib", "platlib")}
+@cache  # neither changes, and each worker is held up by those before it
+def _home() -> str:
+    return str(Path(__file__).resolve().parents[3])
+
+
+@cache
+def _site_directories() -> frozenset[str]:
+    return frozenset(str(Path(sysconfig.get_path(kind)).resolve()) for kind in ("purelib", "platlib"))
