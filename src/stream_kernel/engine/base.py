@@ -152,7 +152,7 @@ class Promise:
         return True
 
     def add_done_callback(self, callback: Callable[[Promise], None]) -> None:
-        """Call this when it is settled or cancelled; where that has happened, in the next pass of the loop: who asks has not finished yet."""
+        """Call this when it is settled or cancelled; where that has happened, in the next pass: who asks has not finished yet."""
         if self.done():
             asyncio.get_running_loop().call_soon(callback, self)
         else:
@@ -188,6 +188,9 @@ class PayloadCodec(Protocol):
     """How an engine makes payloads unchangeable, on the caller's side. Methods raise `PayloadError`."""
 
     def pack(self, payload: Any) -> Packed: ...
+
+    def pack_all(self, payloads: list[Any]) -> list[Packed] | None:
+        """All in one go, where that is cheaper and nothing is wrong with any."""
 
     def unpack(self, packed: Packed, wanted: str | None = None) -> Any: ...
 

@@ -110,9 +110,7 @@ class BoundaryCall:
         held = {group for group in stateful if router.upstream(group) & working}
         if held == working:  # stateful groups in a circle: the first in order that waits for its own circle only goes on
             held.discard(
-                next(
-                    group for group in batches if all(group in router.upstream(other) for other in router.upstream(group) & working)
-                )
+                next(group for group in batches if all(group in router.upstream(other) for other in router.upstream(group) & working))
             )
         # Past the deadline, who still waits for a turn hears of that instead.
         if self._turn is not None and asyncio.get_running_loop().time() < self._deadline:

@@ -63,6 +63,9 @@ class CopyCodec:
     def pack(self, payload: Any) -> Packed:
         return Packed(_copy(payload), self._codec.tag_of(payload))
 
+    def pack_all(self, payloads: list[Any]) -> None:
+        """Copies are made one by one."""
+
     def unpack(self, packed: Packed, wanted: str | None = None) -> Any:
         if packed.tag is None and wanted is not None:
             return self._codec.unpack(self._codec.pack(packed.data), wanted)

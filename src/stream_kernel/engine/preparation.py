@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import repeat
 from operator import attrgetter
 
 import msgspec
@@ -13,6 +14,7 @@ from stream_kernel.errors import PayloadError
 from stream_kernel.reports import Category, FailureReport
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.items import InputItem
+from stream_kernel.routing.packed import Packed
 from stream_kernel.routing.router import NodeRoute, Router
 from stream_kernel.routing.text import is_utf8
 
@@ -35,13 +37,14 @@ def prepare(
     """Check and pack the inputs. `groups` are the names that exist, `first` is the position of the first input."""
     ranks: dict[str | None, int] = {}
     prepared = Prepared([], [])
-    for position, given in enumerate(inputs, first):
+    encoded = codec.pack_all([given.payload for given in inputs]) if len(inputs) > 1 else None
+    for position, (given, packed) in enumerate(zip(inputs, encoded or repeat(None), strict=False), first):
         rank = ranks.setdefault(given.dispatch_group, len(ranks))
         route = router.find(given.target)
         if route is None or route.group != given.dispatch_group:
             prepared.refused.append(_unreachable(given, rank, position, groups))
             continue
-        step = _step(given, rank, position, route, codec)
+        step = _step(given, rank, position, route, codec, packed)
         if isinstance(step, Step):
             prepared.steps.append(step)
         else:
@@ -51,11 +54,14 @@ def prepare(
     return prepared
 
 
-def _step(given: BoundaryDispatchInput, rank: int, position: int, route: NodeRoute, codec: PayloadCodec) -> Step | str:
+def _step(
+    given: BoundaryDispatchInput, rank: int, position: int, route: NodeRoute, codec: PayloadCodec, packed: Packed | None
+) -> Step | str:
     """The input on its way, or why it cannot be sent."""
     trace_id, reply_to, source_group = given.trace_id, given.reply_to, given.source_group
     try:
-        packed = codec.pack(given.payload)
+        if packed is None:
+            packed = codec.pack(given.payload)
         meta = codec.pack(given.meta) if given.meta else None
     except PayloadError as error:
         return f" {error}"

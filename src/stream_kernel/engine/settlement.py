@@ -20,7 +20,7 @@ Place = tuple[int, int, int, tuple[int, ...]]
 at each hop the number of the output among those of its item, and of the consumer among those of the output."""
 
 
-class Step(msgspec.Struct):
+class Step(msgspec.Struct, gc=False):
     """One item on its way to a group."""
 
     place: Place
@@ -45,7 +45,7 @@ class Step(msgspec.Struct):
     """What it would have come to when it was lost last, had it not been there to be run again."""
 
 
-class Output(msgspec.Struct):
+class Output(msgspec.Struct, gc=False):
     """A terminal output: what a group emitted for a step."""
 
     place: Place
@@ -53,7 +53,7 @@ class Output(msgspec.Struct):
     emission: Emission
 
 
-class Failure(msgspec.Struct):
+class Failure(msgspec.Struct, gc=False):
     """A step, or an input before it became one, that failed."""
 
     place: Place

@@ -218,7 +218,9 @@ def outputs_from_columns(columns: OutputColumns | None, *, terminal: bool) -> li
             )
         ]
     rows: list[Emission | ItemFailure] = [
-        Emission(index, node or "", Packed(payload, tag, len(payload)), terminal, target, trace_id, reply_to, meta, steps, status, error, ended)
+        Emission(
+            index, node or "", Packed(payload, tag, len(payload)), terminal, target, trace_id, reply_to, meta, steps, status, error, ended
+        )
         for index, payload, node, tag, target, trace_id, reply_to, meta, steps, status, error, ended in zip(
             columns.index,
             columns.payload,

@@ -35,7 +35,7 @@ def take(message, ctx):
 """
 OURS = """
 _version errors printable reports
-nodes nodes.context nodes.decorator nodes.failure nodes.guard nodes.registry nodes.runner
+nodes nodes.context nodes.decorator nodes.failure nodes.guard nodes.outputs nodes.registry nodes.runner
 protocol protocol.breadcrumb protocol.codec protocol.columns protocol.fields protocol.framing protocol.messages protocol.plain
 protocol.session
 routing routing.envelope routing.items routing.packed routing.router routing.tags routing.text
