@@ -12,7 +12,7 @@ from typing import Any, Literal
 import orjson
 from msgspec import Raw
 
-from stream_kernel.engine.base import Answer, AtWork, Capabilities, Command, Engine, GroupSnapshot, Loss, Outcome, PayloadCodec
+from stream_kernel.engine.base import Answer, AtWork, Capabilities, Command, Engine, GroupSnapshot, Loss, PayloadCodec, Promise
 from stream_kernel.engine.boundary import BoundaryCall
 from stream_kernel.engine.preparation import prepare
 from stream_kernel.engine.settlement import Failure, Settled
@@ -38,15 +38,18 @@ class FakeTicket:
 
     def __init__(self, command: Command) -> None:
         self.command = command
-        self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.future = Promise()
         self.taken = True
 
     @property
     def payloads(self) -> list[Any]:
         return [orjson.loads(bytes(item.packed.data)) for item in self.command.items]
 
+    def cancel(self) -> bool:
+        return self.future.cancel()
+
     def withdraw(self, reason: str) -> None:
-        if not self.taken and not self.future.done():
+        if not self.taken:
             self.future.set_result(Loss("transport", reason, self.report("not_executed", "withdrawn")))
 
     def answer(self, *outputs: tuple[int, Any, str | None], failures: Sequence[ItemFailure] = (), executed: bool = True) -> None:
@@ -214,7 +217,7 @@ def boundary_call_of(
         deadline=deadline,
         max_frame_bytes=limit,
         next_id=lambda: f"c{next(ids)}",
-        turn=(order or RunOrder()).turn(),
+        turn=None if order is None else order.turn(),
         limit_seconds=limit_seconds,
     )
 

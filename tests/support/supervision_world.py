@@ -17,7 +17,7 @@ from msgspec import Raw
 
 from engine_on_fakes import fake_config
 from stream_kernel import AsyncBoundarySupervisor, BoundaryDispatchInput, RoutingResult
-from stream_kernel.engine.base import Command, Outcome
+from stream_kernel.engine.base import Command, Outcome, Promise
 from stream_kernel.engine.process.supervisor import ProcessEngine
 from stream_kernel.engine.process.ticket import Ticket
 from stream_kernel.protocol.columns import inputs_from_columns
@@ -124,7 +124,7 @@ class WatchedEngine(ProcessEngine):
         return len(self._restarting)
 
 
-def _note_outcome(order: Order, future: asyncio.Future[Outcome]) -> None:
+def _note_outcome(order: Order, future: Promise) -> None:
     order.settled_at = asyncio.get_running_loop().time()
     order.outcome = None if future.cancelled() else future.result()
 

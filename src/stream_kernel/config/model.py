@@ -126,6 +126,8 @@ class ProcessGroupConfig(_Frozen):
     """Names of variables handed on from the parent; a trailing `*` matches any ending."""
     depth: Annotated[int, Field(ge=1, le=64)] = 1
     """How many commands a worker may have at a time, the one at work included."""
+    spin_microseconds: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """How long an idle worker polls its pipe before it sleeps; only so many workers do as leave a CPU for the parent."""
     max_queued: Annotated[int, Field(ge=1)] = 1024
     """How many commands may wait for a worker."""
     max_queued_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024

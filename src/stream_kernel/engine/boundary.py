@@ -7,8 +7,10 @@ payloads), `BoundaryCall.run` here, on the engine's loop. The order of everythin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from math import inf
+from operator import attrgetter
 from typing import Literal
 
 import msgspec
@@ -29,6 +31,7 @@ from stream_kernel.routing.router import NodeRoute
 __all__ = ["BoundaryCall"]
 
 _logger = QuietLogger("stream_kernel.boundary")
+_place_of = attrgetter("place")
 
 
 class BoundaryCall:
@@ -45,10 +48,12 @@ class BoundaryCall:
         deadline: float,
         max_frame_bytes: int,
         next_id: Callable[[], str],
-        turn: Turn,
+        turn: Turn | None = None,
         limit_seconds: float = inf,
     ) -> None:
-        """`limit_seconds` is how long a worker may have one command of the call, within the deadline."""
+        """`turn` is the call's place among those of its run, where it belongs to one. `limit_seconds` is how long a worker may have one
+        command of the call, within the deadline.
+        """
         self._engine = engine
         self._pending = prepared.steps
         self._run_id = run_id
@@ -72,60 +77,67 @@ class BoundaryCall:
             # Under `raise` nothing is dispatched unless every input was accepted.
             while self._pending and not (self._raises and self._failures):
                 released = self._release()
-                if released:
-                    self._pending = sorted([*self._pending, *await self._hop(released)], key=lambda step: step.place)
-                else:
+                if not released and self._turn is not None:
                     await self._turn.change(self._deadline)
+                    continue
+                following = await self._hop(released)
+                if following:
+                    self._pending = sorted([*self._pending, *following], key=_place_of)
         finally:
-            self._turn.leave()
+            if self._turn is not None:
+                self._turn.leave()
         return self.conclude()
 
     def conclude(self) -> Settled:
         """Everything that is terminal, in order. Under `raise` the first failure is raised as its error."""
         if self._raises and self._failures:
-            raise self._error(min(self._failures, key=lambda failure: failure.place))
-        return sorted([*self._outputs, *self._failures], key=lambda settled: settled.place)
+            raise self._error(min(self._failures, key=_place_of))
+        settled: Settled = [*self._outputs, *self._failures]
+        settled.sort(key=_place_of)
+        return settled
 
-    def _release(self) -> list[Step]:
-        """The steps that may go now: a stateful group waits until no group upstream of it has work left in this call, and for its turn
-        among the calls of the run."""
-        router = self._engine.router
-        working = {step.group for step in self._pending}
-        held = {group for group in working & router.stateful_groups if router.upstream(group) & working}
+    def _release(self) -> dict[str, list[Step]]:
+        """The steps that may go now, by their groups: a stateful group waits until no group upstream of it has work left in this call, and
+        for its turn among the calls of the run."""
+        batches = _by_group(self._pending)
+        held = self._held(batches) if self._engine.router.stateful_groups else ()
+        self._pending = [step for step in self._pending if step.group in held] if held else []
+        return {group: batch for group, batch in batches.items() if group not in held} if held else batches
+
+    def _held(self, batches: Mapping[str, list[Step]]) -> set[str]:
+        router, working = self._engine.router, batches.keys()
+        stateful = working & router.stateful_groups
+        held = {group for group in stateful if router.upstream(group) & working}
         if held == working:  # stateful groups in a circle: the first in order that waits for its own circle only goes on
             held.discard(
-                next(
-                    step.group
-                    for step in self._pending
-                    if all(step.group in router.upstream(other) for other in router.upstream(step.group) & working)
-                )
+                next(group for group in batches if all(group in router.upstream(other) for other in router.upstream(group) & working))
             )
-        if asyncio.get_running_loop().time() < self._deadline:  # past it, who still waits for a turn hears of the deadline instead
-            held |= {group for group in working & router.stateful_groups if not self._turn.has_come(group)}
-        released = [step for step in self._pending if step.group not in held]
-        self._pending = [step for step in self._pending if step.group in held]
-        return released
+        # Past the deadline, who still waits for a turn hears of that instead.
+        if self._turn is not None and asyncio.get_running_loop().time() < self._deadline:
+            held |= {group for group in stateful if not self._turn.has_come(group)}
+        return held
 
-    async def _hop(self, steps: list[Step]) -> list[Step]:
+    async def _hop(self, batches: Mapping[str, list[Step]]) -> list[Step]:
         """Run one batch per group, all groups at once; returns the steps that follow."""
-        batches: dict[str, list[Step]] = {}
-        for step in steps:
-            batches.setdefault(step.group, []).append(step)
-        parts = [part for batch in batches.values() for part in _cut(batch, self._max_frame_bytes)]
-        commands = [self._command(part) for part in parts]
+        parts: list[list[Step]] = []
+        commands: list[Command] = []
+        for batch in batches.values():
+            for part, size in _cut(batch, self._max_frame_bytes):
+                parts.append(part)
+                commands.append(self._command(part, size))
         if not self._has_entered:
             self._has_entered = True
             parts, commands = await self._enter(parts, commands)
-        emitted: list[tuple[Step, Emission]] = []
-        flight = Flight(self._engine.submit, lambda part, outcome: self._judge(part, outcome, emitted, flight), self._renewed, self._pause)
+        following: list[Step] = []
+        flight = Flight(self._engine.submit, partial(self._judge, following), self._renewed, self._pause)
         for part, command in zip(parts, commands, strict=True):
             flight.launch(part, command)
-        self._turn.pass_by(self._passed(batches.keys()))
+        if self._turn is not None:
+            self._turn.pass_by(self._passed(batches.keys()))
         self.reports += [outcome.report for outcome in await flight.settled()]
-        emitted.sort(key=lambda pair: pair[0].place)
-        return [following for step, emission in emitted for following in self._follow(step, emission)]
+        return following
 
-    def _judge(self, part: list[Step], outcome: Outcome, emitted: list[tuple[Step, Emission]], flight: Flight) -> list[list[Step]]:
+    def _judge(self, following: list[Step], flight: Flight, part: list[Step], outcome: Outcome) -> list[list[Step]]:
         """Take note of what became of a command; gives what is to be run again. Under `raise` the first failure ends that, and takes back
         what has not begun.
         """
@@ -136,7 +148,7 @@ class BoundaryCall:
         if isinstance(outcome, Loss):
             again = self._lost(part, outcome)
         else:
-            emitted += self._answered(part, outcome)
+            following += self._answered(part, outcome)
         if not (self._raises and self._failures):
             return again
         if not had_failed:
@@ -145,7 +157,7 @@ class BoundaryCall:
 
     def _renewed(self, part: list[Step]) -> Command:
         """A command for steps that are run again."""
-        command = self._command(part)
+        command = self._command(part, sum(step.weight for step in part))
         command.is_trial = len(part) == 1 and part[0].deaths > 0
         return command
 
@@ -168,6 +180,8 @@ class BoundaryCall:
         if refused and self._raises:
             release_room(self._engine, [command for command in commands if command.group not in refused])
             return [], []
+        if not refused:
+            return parts, commands
         kept = [(part, command) for part, command in zip(parts, commands, strict=True) if command.group not in refused]
         return [part for part, _ in kept], [command for _, command in kept]
 
@@ -181,7 +195,7 @@ class BoundaryCall:
             if not comes_back and not working & router.upstream(group):
                 yield group
 
-    def _command(self, part: list[Step]) -> Command:
+    def _command(self, part: list[Step], size: int) -> Command:
         return Command(
             correlation_id=self._next_id(),
             group=part[0].group,
@@ -191,10 +205,11 @@ class BoundaryCall:
             deadline=self._deadline,
             items=[step.item for step in part],
             limit_seconds=self._limit_seconds,
-            size=sum(_weight(step) for step in part),
+            size=size,
         )
 
-    def _answered(self, part: list[Step], answer: Answer) -> list[tuple[Step, Emission]]:
+    def _answered(self, part: list[Step], answer: Answer) -> Iterable[Step]:
+        """Take what a command came to; gives the steps that follow."""
         failures = answer.failures
         if answer.report.outcome == "failed" and not self._raises:
             # It failed as a whole: none of its items has an output, and each is to hear why.
@@ -205,7 +220,17 @@ class BoundaryCall:
             _logger.info("%s: %s", failure.sentence, failure.report.reason)
             _logger.debug("traceback of node '%s':\n%s", failure.node, failure.report.detail)
             self._failures.append(failure)
-        return [(part[emission.index], emission) for emission in answer.emissions]
+        outputs, following = self._outputs, []
+        for emission in answer.emissions:
+            step = part[emission.index]
+            rank, position, hop, path = step.place
+            path = (*path, step.emitted)
+            step.emitted += 1
+            if emission.terminal:
+                outputs.append(Output((rank, position, hop, path), step, emission))
+            else:
+                following += self._follow(step, emission, path)
+        return following
 
     def _item_failure(self, step: Step, failed: ItemFailure, report: CommandReport) -> Failure:
         category, group, node, reason = failed.category, step.group, failed.node, failed.reason
@@ -300,33 +325,23 @@ class BoundaryCall:
             is_overloaded=True,
         )
 
-    def _follow(self, step: Step, emission: Emission) -> list[Step]:
-        rank, position, hop, path = step.place
-        path = (*path, step.emitted)
-        step.emitted += 1
-        if emission.terminal:
-            self._outputs.append(Output((rank, position, hop, path), step, emission))
-            return []
-        item = step.item
-        return [
-            Step(
-                place=(rank, position, hop + 1, (*path, branch)),
-                root=step.root,
-                group=route.group,
-                item=InputItem(
-                    packed=emission.packed,
-                    target=route.name,
-                    trace_id=item.trace_id if emission.trace_id is None else emission.trace_id,
-                    reply_to=item.reply_to if emission.reply_to is None else emission.reply_to,
-                    meta=emission.meta or item.meta,
-                    source_group=step.group,
-                    route_hop=hop + 1,
-                    steps=emission.steps,
-                ),
-                emitter=(step.group, emission.node),
+    def _follow(self, step: Step, emission: Emission, path: tuple[int, ...]) -> list[Step]:
+        rank, position, hop, _ = step.place
+        item, following = step.item, []
+        for branch, route in enumerate(self._consumers(step.group, emission)):
+            next_item = InputItem(
+                packed=emission.packed,
+                target=route.name,
+                trace_id=item.trace_id if emission.trace_id is None else emission.trace_id,
+                reply_to=item.reply_to if emission.reply_to is None else emission.reply_to,
+                meta=emission.meta or item.meta,
+                source_group=step.group,
+                route_hop=hop + 1,
+                steps=emission.steps,
             )
-            for branch, route in enumerate(self._consumers(step.group, emission))
-        ]
+            place = (rank, position, hop + 1, (*path, branch))
+            following.append(Step(place, step.root, route.group, next_item, next_item.size, emitter=(step.group, emission.node)))
+        return following
 
     def _consumers(self, source: str, emission: Emission) -> list[NodeRoute]:
         router = self._engine.router
@@ -356,19 +371,32 @@ def _with_earlier_loss(report: FailureReport, earlier: FailureReport) -> Failure
     )
 
 
-def _cut(batch: list[Step], limit: int) -> Iterable[list[Step]]:
-    """Batches whose payloads stay within the limit of a frame; one item always goes."""
+def _by_group(steps: list[Step]) -> dict[str, list[Step]]:
+    """The steps of each group, in order; the groups in the order of their first ones."""
+    if len(steps) == 1:
+        return {steps[0].group: steps}
+    groups = [step.group for step in steps]
+    if groups and groups.count(groups[0]) == len(groups):
+        return {groups[0]: steps}
+    batches: dict[str, list[Step]] = {}
+    for step in steps:
+        batches.setdefault(step.group, []).append(step)
+    return batches
+
+
+def _cut(batch: list[Step], limit: int) -> Iterable[tuple[list[Step], int]]:
+    """Batches whose payloads stay within the limit of a frame, each with its size; one item always goes."""
+    whole = batch[0].weight if len(batch) == 1 else sum([step.weight for step in batch])
+    return [(batch, whole)] if whole <= limit else _pieces(batch, limit)
+
+
+def _pieces(batch: list[Step], limit: int) -> Iterable[tuple[list[Step], int]]:
     part: list[Step] = []
     size = 0
     for step in batch:
-        weight = _weight(step)
-        if part and size + weight > limit:
-            yield part
+        if part and size + step.weight > limit:
+            yield part, size
             part, size = [], 0
         part.append(step)
-        size += weight
-    yield part
-
-
-def _weight(step: Step) -> int:
-    return step.item.packed.size + step.item.header_size
+        size += step.weight
+    yield part, size

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from stream_kernel.engine.base import Command, Outcome, Ticket
+from stream_kernel.engine.base import Command, Outcome, Promise, Ticket
 from stream_kernel.engine.settlement import Step
 
 __all__ = ["Flight"]
@@ -18,7 +18,7 @@ class Flight:
     def __init__(
         self,
         submit: Callable[[Command], Ticket],
-        judge: Callable[[list[Step], Outcome], list[list[Step]]],
+        judge: Callable[[Flight, list[Step], Outcome], list[list[Step]]],
         renew: Callable[[list[Step]], Command],
         pause: Callable[[list[list[Step]]], float],
     ) -> None:
@@ -57,7 +57,7 @@ class Flight:
         except asyncio.CancelledError:
             self._cancel_timers()
             for ticket in self._tickets:
-                ticket.future.cancel()
+                ticket.cancel()
             raise
         return [outcome for outcome in self._outcomes if outcome is not None]
 
@@ -82,13 +82,13 @@ class Flight:
             timer.cancel()
         self._waiting.clear()
 
-    def _land(self, part: list[Step], number: int, future: asyncio.Future[Outcome]) -> None:
+    def _land(self, part: list[Step], number: int, promise: Promise) -> None:
         if self._landed.done():
             return
         try:
-            if not future.cancelled():
-                outcome = self._outcomes[number] = future.result()
-                again = self._judge(part, outcome)
+            if not promise.cancelled():
+                outcome = self._outcomes[number] = promise.result()
+                again = self._judge(self, part, outcome)
                 if again:
                     self._launch_later(again)
         except BaseException as error:  # noqa: BLE001  who waits must hear of a mistake, or wait for ever

@@ -28,6 +28,7 @@ from stream_kernel.engine.base import (
     Loss,
     Outcome,
     PayloadCodec,
+    Promise,
     WorkerSnapshot,
     cardinality_refusal,
 )
@@ -62,6 +63,9 @@ class CopyCodec:
     def pack(self, payload: Any) -> Packed:
         return Packed(_copy(payload), self._codec.tag_of(payload))
 
+    def pack_all(self, payloads: list[Any]) -> None:
+        """Copies are made one by one."""
+
     def unpack(self, packed: Packed, wanted: str | None = None) -> Any:
         if packed.tag is None and wanted is not None:
             return self._codec.unpack(self._codec.pack(packed.data), wanted)
@@ -91,17 +95,33 @@ class InlineTicket:
 
     def __init__(self, command: Command, loop: asyncio.AbstractEventLoop) -> None:
         self.command = command
-        self.future: asyncio.Future[Outcome] = loop.create_future()
+        self.future = Promise()
+        self.task: asyncio.Task[None] | None = None
         self.entered = loop.time()
         self.started: float | None = None
+        self._has_outcome = False
+        self._loop = loop
+
+    @property
+    def settled(self) -> bool:
+        """Whether the caller has its outcome, or will have it very soon, or has gone."""
+        return self._has_outcome or self.future.done()
 
     def withdraw(self, reason: str) -> None:
         if self.started is None:
             self.lose("transport", reason, "not_executed")
 
+    def cancel(self) -> bool:
+        is_news = self.future.cancel()
+        if is_news and self.task is not None:
+            self.task.cancel()
+        return is_news
+
     def settle(self, outcome: Outcome) -> None:
-        if not self.future.done():
-            self.future.set_result(outcome)
+        if not self.settled:
+            self._has_outcome = True
+            # In the next pass: in this one the commands of other groups begin, as they would beside it.
+            self._loop.call_soon(self.future.set_result, outcome)
 
     def lose(self, category: Literal["transport", "timeout"], reason: str, delivery: Delivery) -> None:
         self.settle(Loss(category, reason, self.report(delivery, category)))
@@ -198,9 +218,8 @@ class _InlineGroup:
         if self.state != "ready":
             ticket.lose("transport", f"the group is {self.state}", "not_executed")
             return ticket
-        task = self.waiting[ticket] = loop.create_task(self._execute(ticket))
-        task.add_done_callback(lambda _: self.waiting.pop(ticket, None))
-        ticket.future.add_done_callback(lambda future: task.cancel() if future.cancelled() else None)
+        ticket.task = self.waiting[ticket] = loop.create_task(self._execute(ticket))
+        ticket.task.add_done_callback(lambda _: self.waiting.pop(ticket, None))
         return ticket
 
     async def close(self) -> None:
@@ -241,7 +260,7 @@ class _InlineGroup:
             ticket.lose("timeout", "the deadline passed before the group was free", "not_executed")
             return
         try:
-            if not ticket.future.done():
+            if not ticket.settled:
                 await self._run(ticket, loop)
         finally:
             # Only after something unforeseen: whoever waits for this command must hear of its end in any case.
@@ -292,7 +311,7 @@ class _InlineGroup:
         task = asyncio.current_task()
         if not isinstance(error, asyncio.CancelledError) or task is None or not task.cancelling():
             return False
-        if self.busy is None or self.busy.future.done() or asyncio.get_running_loop().time() >= self.busy.command.deadline - _CLOCK:
+        if self.busy is None or self.busy.settled or asyncio.get_running_loop().time() >= self.busy.command.deadline - _CLOCK:
             return True
         while task.cancelling():
             task.uncancel()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
+from itertools import repeat
+from operator import attrgetter
 
 import msgspec
 
 from stream_kernel.engine.base import PayloadCodec
-from stream_kernel.engine.settlement import Failure, Place, Step
+from stream_kernel.engine.settlement import Failure, Step
 from stream_kernel.errors import PayloadError
 from stream_kernel.reports import Category, FailureReport
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.items import InputItem
-from stream_kernel.routing.router import Router
+from stream_kernel.routing.packed import Packed
+from stream_kernel.routing.router import NodeRoute, Router
 from stream_kernel.routing.text import is_utf8
 
 __all__ = ["Prepared", "prepare", "refuse_all"]
@@ -29,79 +32,80 @@ class Prepared(msgspec.Struct):
 
 
 def prepare(
-    inputs: Sequence[BoundaryDispatchInput], *, codec: PayloadCodec, router: Router, groups: Iterable[str], first: int = 0
+    inputs: Sequence[BoundaryDispatchInput], *, codec: PayloadCodec, router: Router, groups: Collection[str], first: int = 0
 ) -> Prepared:
     """Check and pack the inputs. `groups` are the names that exist, `first` is the position of the first input."""
-    known = frozenset(groups)
     ranks: dict[str | None, int] = {}
     prepared = Prepared([], [])
-    for position, given in enumerate(inputs, first):
+    encoded = codec.pack_all([given.payload for given in inputs]) if len(inputs) > 1 else None
+    for position, (given, packed) in enumerate(zip(inputs, encoded or repeat(None), strict=False), first):
         rank = ranks.setdefault(given.dispatch_group, len(ranks))
-        one = _prepare_one(given, (rank, position, 0, ()), codec, router, known)
-        if isinstance(one, Failure):
-            prepared.refused.append(one)
+        route = router.find(given.target)
+        if route is None or route.group != given.dispatch_group:
+            prepared.refused.append(_unreachable(given, rank, position, groups))
+            continue
+        step = _step(given, rank, position, route, codec, packed)
+        if isinstance(step, Step):
+            prepared.steps.append(step)
         else:
-            prepared.steps.append(one)
-    prepared.steps.sort(key=lambda step: step.place)
+            prepared.refused.append(_refused(given, rank, position, route, step))
+    if len(ranks) > 1:
+        prepared.steps.sort(key=attrgetter("place"))
     return prepared
 
 
-def _prepare_one(given: BoundaryDispatchInput, place: Place, codec: PayloadCodec, router: Router, groups: frozenset[str]) -> Step | Failure:
-    route = router.find(given.target)
-    unreachable = None
-    if given.dispatch_group is None or given.dispatch_group not in groups:
-        unreachable = "the input names no dispatch group" if given.dispatch_group is None else "there is no such group"
-    elif route is None or route.group != given.dispatch_group:
-        unreachable = f"the group has no node '{given.target}'"
-    failure = Failure(place, place[1], "transport", "not_executed", given.dispatch_group, given.trace_id, given.reply_to, given.target)
-    if unreachable is not None or route is None:
-        failure.report = FailureReport(reason=unreachable, node=given.target, input_index=place[1])
-        return failure
-    where = f"input {place[1]} for node '{route.name}'"
+def _step(
+    given: BoundaryDispatchInput, rank: int, position: int, route: NodeRoute, codec: PayloadCodec, packed: Packed | None
+) -> Step | str:
+    """The input on its way, or why it cannot be sent."""
+    trace_id, reply_to, source_group = given.trace_id, given.reply_to, given.source_group
     try:
-        item = InputItem(
-            packed=codec.pack(given.payload),
-            target=route.name,
-            trace_id=given.trace_id,
-            reply_to=given.reply_to,
-            meta=codec.pack(given.meta) if given.meta else None,
-            source_group=given.source_group,
-            route_hop=given.route_hop,
-        )
-        refusal = route.refusal(item.packed.tag)
-        if refusal is None and not is_utf8(given.trace_id, given.reply_to, given.source_group):
-            refusal = "its trace_id, reply_to or source_group has lone surrogates, which UTF-8 cannot carry"
-        if refusal is None and item.header_size > _MAX_HEADER_BYTES:
-            refusal = f"its trace_id, reply_to and meta exceed {_MAX_HEADER_BYTES} bytes"
-        problem = None if refusal is None else f"{where}: {refusal}"
+        if packed is None:
+            packed = codec.pack(given.payload)
+        meta = codec.pack(given.meta) if given.meta else None
     except PayloadError as error:
-        problem = f"{where} {error}"
-    else:
-        if problem is None:
-            return Step(place, place[1], route.group, item)
-    failure.category = "input"
-    failure.message = problem
-    failure.report = FailureReport(reason=problem, node=route.name, input_index=place[1])
+        return f" {error}"
+    item = InputItem(packed, route.name, trace_id, reply_to, meta, source_group, given.route_hop)
+    refusal = route.refusal(packed.tag)
+    if refusal is None and not is_utf8(trace_id, reply_to, source_group):
+        refusal = "its trace_id, reply_to or source_group has lone surrogates, which UTF-8 cannot carry"
+    header = item.header_size
+    if refusal is None and header > _MAX_HEADER_BYTES:
+        refusal = f"its trace_id, reply_to and meta exceed {_MAX_HEADER_BYTES} bytes"
+    if refusal is not None:
+        return f": {refusal}"
+    return Step((rank, position, 0, ()), position, route.group, item, packed.size + header)
+
+
+def _unreachable(given: BoundaryDispatchInput, rank: int, position: int, groups: Collection[str]) -> Failure:
+    """An input that nobody can get."""
+    reason = f"the group has no node '{given.target}'"
+    if given.dispatch_group is None or given.dispatch_group not in groups:
+        reason = "the input names no dispatch group" if given.dispatch_group is None else "there is no such group"
+    failure = _failure(given, rank, position, "transport")
+    failure.report = FailureReport(reason=reason, node=given.target, input_index=position)
     return failure
+
+
+def _refused(given: BoundaryDispatchInput, rank: int, position: int, route: NodeRoute, problem: str) -> Failure:
+    """An input that cannot be sent."""
+    failure = _failure(given, rank, position, "input")
+    failure.message = f"input {position} for node '{route.name}'{problem}"
+    failure.report = FailureReport(reason=failure.message, node=route.name, input_index=position)
+    return failure
+
+
+def _failure(given: BoundaryDispatchInput, rank: int, position: int, category: Category) -> Failure:
+    place = (rank, position, 0, ())
+    return Failure(place, position, category, "not_executed", given.dispatch_group, given.trace_id, given.reply_to, given.target)
 
 
 def refuse_all(inputs: Sequence[BoundaryDispatchInput], category: Category, reason: str, *, first: int = 0) -> Prepared:
     """The inputs of a call that cannot begin."""
     ranks: dict[str | None, int] = {}
-    return Prepared(
-        [],
-        [
-            Failure(
-                (ranks.setdefault(given.dispatch_group, len(ranks)), position, 0, ()),
-                position,
-                category,
-                "not_executed",
-                given.dispatch_group,
-                given.trace_id,
-                given.reply_to,
-                given.target,
-                report=FailureReport(reason=reason, node=given.target, input_index=position),
-            )
-            for position, given in enumerate(inputs, first)
-        ],
-    )
+    prepared = Prepared([], [])
+    for position, given in enumerate(inputs, first):
+        failure = _failure(given, ranks.setdefault(given.dispatch_group, len(ranks)), position, category)
+        failure.report = FailureReport(reason=reason, node=given.target, input_index=position)
+        prepared.refused.append(failure)
+    return prepared

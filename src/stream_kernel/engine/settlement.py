@@ -20,13 +20,15 @@ Place = tuple[int, int, int, tuple[int, ...]]
 at each hop the number of the output among those of its item, and of the consumer among those of the output."""
 
 
-class Step(msgspec.Struct):
+class Step(msgspec.Struct, gc=False):
     """One item on its way to a group."""
 
     place: Place
     root: int
     group: str
     item: InputItem
+    weight: int = 0
+    """At most so many bytes it has on the wire."""
     emitter: tuple[str, str] | None = None
     """Group and node whose output it is; None for an input of the call."""
     emitted: int = 0
@@ -43,7 +45,7 @@ class Step(msgspec.Struct):
     """What it would have come to when it was lost last, had it not been there to be run again."""
 
 
-class Output(msgspec.Struct):
+class Output(msgspec.Struct, gc=False):
     """A terminal output: what a group emitted for a step."""
 
     place: Place
@@ -51,7 +53,7 @@ class Output(msgspec.Struct):
     emission: Emission
 
 
-class Failure(msgspec.Struct):
+class Failure(msgspec.Struct, gc=False):
     """A step, or an input before it became one, that failed."""
 
     place: Place
@@ -122,12 +124,12 @@ def _finish_failure(failure: Failure) -> Finished:
 
 
 def _finish_output(output: Output, codec: PayloadCodec) -> Finished:
-    emission, item = output.emission, output.step.item
+    emission, step = output.emission, output.step
+    packed, item = emission.packed, step.item
     trace_id = item.trace_id if emission.trace_id is None else emission.trace_id
     reply_to = item.reply_to if emission.reply_to is None else emission.reply_to
     meta = emission.meta or item.meta
     try:
-        packed = emission.packed
         payload: Any = codec.unpack(packed) if packed.tag is None or codec.knows(packed.tag) else codec.plain(packed)
         decoded_meta = {} if meta is None else codec.plain(meta)
     except PayloadError as error:
@@ -135,18 +137,17 @@ def _finish_output(output: Output, codec: PayloadCodec) -> Finished:
     else:
         if emission.status is not None:
             payload = TerminalEvent(emission.status, payload, emission.error, emission.failure)
-        envelope = Envelope(payload, trace_id, None, reply_to, decoded_meta, packed.tag)
-        return Finished(output.step.root, envelope, group=output.step.group, node=emission.node)
+        return Finished(step.root, Envelope(payload, trace_id, None, reply_to, decoded_meta, packed.tag), None, step.group, emission.node)
     return _finish_failure(
         Failure(
             place=output.place,
-            root=output.step.root,
+            root=step.root,
             category="execution",
             delivery="executed",
-            group=output.step.group,
+            group=step.group,
             trace_id=trace_id,
             reply_to=reply_to,
             node=emission.node,
-            report=FailureReport(reason=reason, node=emission.node, input_index=output.step.root),
+            report=FailureReport(reason=reason, node=emission.node, input_index=step.root),
         )
     )

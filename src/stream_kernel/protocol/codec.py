@@ -7,16 +7,18 @@ wire: a tag that is not registered is refused.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
 from stream_kernel.errors import PayloadError, WorkerBootstrapError
 from stream_kernel.protocol.fields import UnsupportedType, is_message_class
-from stream_kernel.protocol.plain import PLAIN_TYPES, decode_plain, encode_plain, refusal_of
-from stream_kernel.protocol.typed import TypedCodec
+from stream_kernel.protocol.plain import PLAIN_TYPES, decode_plain, encode_plain, encode_plain_all, refusal_of
 from stream_kernel.routing.packed import Packed
 from stream_kernel.routing.tags import type_tag
+
+if TYPE_CHECKING:
+    from stream_kernel.protocol.typed import TypedCodec
 
 __all__ = ["Codec"]
 
@@ -54,7 +56,7 @@ class Codec:
     def register(self, cls: type) -> None:
         """Allow instances of `cls`; raises `UnsupportedType` when a field of it cannot cross a boundary."""
         if type_tag(cls) not in self._by_tag:
-            tag, codec = type_tag(cls), TypedCodec(cls)
+            tag, codec = type_tag(cls), _typed_codec(cls)
             self._by_class[cls] = (tag, codec)
             self._by_tag[tag] = codec
 
@@ -81,6 +83,13 @@ class Codec:
             )
         return Packed(Raw(data), tag, size)
 
+    def pack_all(self, payloads: list[Any]) -> list[Packed] | None:
+        """Encode plain payloads in one go; None when one is not plain, or cannot be encoded: `pack` says of which one, and why."""
+        encoded = encode_plain_all(payloads) if PLAIN_TYPES.issuperset(map(type, payloads)) else None
+        if encoded is None or max(map(len, encoded), default=0) > self._max_bytes:
+            return None
+        return [Packed(data, None, len(data)) for data in encoded]
+
     def unpack(self, packed: Packed, wanted: str | None = None) -> Any:
         """Decode a payload. An untagged one becomes an instance of the `wanted` class, where one is named; raises `PayloadError`."""
         if packed.tag is None:
@@ -105,9 +114,16 @@ class Codec:
         if not self._tags or not is_message_class(cls) or type_tag(cls) not in self._tags:
             return None
         try:
-            known = self._by_class[cls] = (type_tag(cls), TypedCodec(cls))
+            known = self._by_class[cls] = (type_tag(cls), _typed_codec(cls))
         except UnsupportedType as error:
             problem = str(error)
         else:
             return known
         raise PayloadError(problem)
+
+
+def _typed_codec(cls: type) -> TypedCodec:
+    # Imported here: a worker whose nodes take plain JSON does without it.
+    from stream_kernel.protocol.typed import TypedCodec
+
+    return TypedCodec(cls)

@@ -32,6 +32,7 @@ __all__ = [
 T = TypeVar("T")
 _NULL = Raw(b"null")
 _NOTHING = Packed(_NULL, None, 4)
+_NO_OTHERS = (None,) * 5
 
 
 class InputColumns(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -71,7 +72,7 @@ def collapse(values: list[T]) -> Any:
     return values[0] if values and values.count(values[0]) == len(values) else values
 
 
-def spread(column: T | list[T], count: int) -> list[T]:
+def spread(column: Any, count: int) -> list[Any]:
     """The inverse: `count` values. A list of another length raises `ValueError`."""
     if not isinstance(column, list):
         return [column] * count
@@ -82,6 +83,20 @@ def spread(column: T | list[T], count: int) -> list[T]:
 
 def inputs_to_columns(items: Sequence[InputItem]) -> InputColumns:
     """The items of a command as columns."""
+    if len(items) == 1:
+        (item,) = items
+        packed, meta = item.packed, item.meta
+        return InputColumns(
+            [packed.data],
+            item.target,
+            packed.tag,
+            item.trace_id,
+            item.reply_to,
+            None if meta is None else [Raw(bytes(meta.data))],
+            item.source_group,
+            item.route_hop,
+            item.steps,
+        )
     return InputColumns(
         payload=[item.packed.data for item in items],
         target=collapse([item.target for item in items]),
@@ -189,13 +204,24 @@ def outputs_from_columns(columns: OutputColumns | None, *, terminal: bool) -> li
     if columns is None:
         return []
     count = len(columns.index)
-    return [
-        failure
-        if failure is not None
-        else Emission(
+    others = (columns.target, columns.trace_id, columns.reply_to, columns.meta, columns.status)
+    if others == _NO_OTHERS and columns.event_error is columns.event_failure is columns.error is None:  # most outputs say no more
+        return [
+            Emission(index, node or "", Packed(payload, tag, len(payload)), terminal, None, None, None, None, steps)
+            for index, payload, node, tag, steps in zip(
+                columns.index,
+                columns.payload,
+                spread(columns.node, count),
+                spread(columns.type, count),
+                spread(columns.steps, count),
+                strict=True,
+            )
+        ]
+    rows: list[Emission | ItemFailure] = [
+        Emission(
             index, node or "", Packed(payload, tag, len(payload)), terminal, target, trace_id, reply_to, meta, steps, status, error, ended
         )
-        for index, payload, node, tag, target, trace_id, reply_to, meta, steps, status, error, ended, failure in zip(
+        for index, payload, node, tag, target, trace_id, reply_to, meta, steps, status, error, ended in zip(
             columns.index,
             columns.payload,
             spread(columns.node, count),
@@ -208,10 +234,13 @@ def outputs_from_columns(columns: OutputColumns | None, *, terminal: bool) -> li
             spread(columns.status, count),
             spread(columns.event_error, count),
             spread(columns.event_failure, count),
-            spread(columns.error, count),
             strict=True,
         )
     ]
+    if columns.error is None:
+        return rows
+    failures: list[ItemFailure | None] = spread(columns.error, count)
+    return [row if failure is None else failure for row, failure in zip(rows, failures, strict=True)]
 
 
 def _collapse_meta(values: list[Packed | None]) -> list[Raw] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import typing
 from functools import cache
@@ -33,7 +32,8 @@ class UnsupportedType(TypeError):
 
 def is_message_class(cls: Any) -> bool:
     """Whether instances of `cls` can be messages: a dataclass, a pydantic model or a `msgspec.Struct`."""
-    return isinstance(cls, type) and (dataclasses.is_dataclass(cls) or issubclass(cls, msgspec.Struct) or is_model(cls))
+    # A dataclass by its mark as well: who has none does not import what makes them.
+    return isinstance(cls, type) and (hasattr(cls, "__dataclass_fields__") or issubclass(cls, msgspec.Struct) or is_model(cls))
 
 
 def is_model(cls: type) -> bool:
@@ -77,6 +77,8 @@ def _fields(cls: Any) -> tuple[Field, ...]:
         if not cls.__pydantic_complete__:
             cls.model_rebuild()
         return tuple((name, name, info.annotation) for name, info in cls.model_fields.items())
+    import dataclasses
+
     hints = typing.get_type_hints(cls)
     fields = dataclasses.fields(cls)
     lost = next((field.name for field in fields if not field.init), None)

@@ -30,7 +30,7 @@ class LineSplitter:
         if rest:
             self._parts.append(rest)
             self._held += len(rest)
-        if self._held > self._limit or any(len(line) > self._limit for line in lines):
+        if self._held > self._limit or (lines and max(map(len, lines)) > self._limit):
             raise ProtocolViolation(f"a line is longer than {self._limit} bytes")
         return lines
 

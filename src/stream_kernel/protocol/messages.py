@@ -47,11 +47,13 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     pass
 
 
-class Limits(msgspec.Struct, frozen=True):
-    """What bounds payloads and chains."""
+class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What bounds payloads, chains and waits."""
 
     max_frame_bytes: int
     max_hops: int
+    spin_microseconds: int = 0
+    """How long the worker polls its stdin before it sleeps."""
 
 
 class MainModule(msgspec.Struct, frozen=True, omit_defaults=True):

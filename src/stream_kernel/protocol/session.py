@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from enum import Enum
+from functools import cache
+from typing import get_args
 
 import msgspec
 
@@ -32,6 +34,8 @@ class Role(Enum):
     PARENT = "parent"
     WORKER = "worker"
 
+    __hash__ = object.__hash__  # that of Enum is written in Python, and costs more than the table that is looked into
+
     @property
     def peer(self) -> Role:
         return Role.WORKER if self is Role.PARENT else Role.PARENT
@@ -53,11 +57,8 @@ TRANSITIONS: dict[Role, dict[str, dict[str, str]]] = {
     },
 }
 
-_DECODERS: dict[Role, msgspec.json.Decoder[FromWorker | FromParent]] = {
-    Role.PARENT: msgspec.json.Decoder(FromParent),
-    Role.WORKER: msgspec.json.Decoder(FromWorker),
-}
 _ENCODER = msgspec.json.Encoder()
+_KINDS: dict[type, str] = {cls: str(cls.__struct_config__.tag) for cls in (*get_args(FromWorker), *get_args(FromParent))}
 
 
 class Session:
@@ -71,7 +72,7 @@ class Session:
         self._states = {Role.PARENT: "opening", Role.WORKER: "opening"}
         self._splitter = LineSplitter(max_frame_bytes + FRAME_ALLOWANCE)
         self._limit = max_frame_bytes + FRAME_ALLOWANCE
-        self._decoder = _DECODERS[role.peer]
+        self._decoder = _decoder_of(role.peer)
         self._is_broken = False
         self.outstanding: deque[str] = deque()
         """Ids of the commands that have not had their (last) reply, oldest first."""
@@ -116,7 +117,7 @@ class Session:
         raise ProtocolViolation(problem)
 
     def _advance(self, speaker: Role, message: FromWorker | FromParent) -> None:
-        kind = str(message.__struct_config__.tag)
+        kind = _KINDS[type(message)]
         state = self._states[speaker]
         following = TRANSITIONS[speaker][state].get(kind)
         if following is None:
@@ -128,7 +129,14 @@ class Session:
                 raise ProtocolViolation(f"'{kind}' does not answer the oldest command outstanding")
             if not (isinstance(message, ExecuteBoundaryResult) and message.more):
                 self.outstanding.popleft()
-        self._states[speaker] = following
+        if following != state:
+            self._states[speaker] = following
+
+
+@cache
+def _decoder_of(speaker: Role) -> msgspec.json.Decoder[FromWorker | FromParent]:
+    """Made when it is asked for: to make one takes a good half of a millisecond, and a worker hears its parent only."""
+    return msgspec.json.Decoder(FromParent if speaker is Role.PARENT else FromWorker)
 
 
 def _encode(message: FromWorker | FromParent) -> bytes:

@@ -37,6 +37,11 @@ class InputItem(msgspec.Struct, gc=False):
     """Node runs that led to it."""
 
     @property
+    def size(self) -> int:
+        """At most this many bytes on the wire."""
+        return self.packed.size + self.header_size
+
+    @property
     def header_size(self) -> int:
         """At most this many bytes on the wire besides the payload."""
         characters = len(self.target)

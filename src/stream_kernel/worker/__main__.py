@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 
@@ -11,6 +12,7 @@ def main() -> None:
     """Claim the wire, tie the process to its parent, serve."""
     if sys.argv[1::2] != ["--lifeline", "--max-frame-bytes", "--black-box"] or len(sys.argv) != 7:
         sys.exit("stream_kernel.worker is started by a supervisor: see the README for how to start one")
+    gc.disable()  # until all is imported that stays for life: a collection would find nothing
     from stream_kernel.worker.stdio import claim_wire, drop_inherited
 
     wire = claim_wire()
@@ -29,6 +31,8 @@ def main() -> None:
     del sys.argv[1:]  # user modules must not take our arguments for theirs
     from stream_kernel.worker.host import serve
 
+    gc.freeze()  # nor will a later one that looks at what the nodes leave
+    gc.enable()
     code = serve(wire, max_frame_bytes, black_box)
     with contextlib.suppress(ValueError, OSError):  # a node may have closed them
         sys.stdout.flush()

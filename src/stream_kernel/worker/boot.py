@@ -10,7 +10,6 @@ from stream_kernel.errors import WorkerBootstrapError
 from stream_kernel.nodes.guard import importing_nodes
 from stream_kernel.nodes.registry import BuiltNode, build_nodes, cause_of
 from stream_kernel.protocol.messages import Bootstrap
-from stream_kernel.worker.main_module import import_main
 
 __all__ = ["import_nodes"]
 
@@ -23,6 +22,8 @@ def import_nodes(order: Bootstrap) -> list[BuiltNode]:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     with importing_nodes():
         if order.main is not None:
+            from stream_kernel.worker.main_module import import_main
+
             try:
                 import_main(order.main)
             except BaseException as error:  # noqa: BLE001  the user's script runs here

@@ -172,6 +172,7 @@ class Host:
 
     def _start_work(self, message: StartWork) -> None:
         assert self._order is not None and self._codec is not None
+        self._wire.spin_seconds = self._order.limits.spin_microseconds / 1e6  # who boots waits long, and need not hurry
         runner = self._runner = GroupRunner(
             group=self._order.process_group,
             worker_index=self._order.worker_index,

@@ -10,6 +10,7 @@ import contextlib
 import os
 import select
 import sys
+import time
 from collections.abc import Collection
 
 __all__ = ["Wire", "claim_wire", "drop_inherited"]
@@ -23,6 +24,8 @@ class Wire:
     def __init__(self, read_fd: int, write_fd: int) -> None:
         self.read_fd = read_fd
         self.write_fd = write_fd
+        self.spin_seconds = 0.0
+        """How long `read` polls before it blocks."""
         self._owner = os.getpid()
         self._poller = select.poll()
         self._poller.register(read_fd, select.POLLIN | select.POLLHUP)
@@ -31,7 +34,18 @@ class Wire:
     def read(self) -> bytes:
         """The next bytes; empty at the end of the stream."""
         self.check_owner()
+        if self.spin_seconds:
+            self._spin()
         return os.read(self.read_fd, _CHUNK)
+
+    def _spin(self) -> None:
+        """Poll until something has come, or the parent has hung up, or the time is over.
+
+        Each poll lets go of the interpreter lock, so that threads of nodes run meanwhile.
+        """
+        end = time.monotonic() + self.spin_seconds
+        while not self._poller.poll(0) and time.monotonic() < end:
+            pass
 
     def readable(self) -> bool:
         """Whether `read` would return at once."""

@@ -86,6 +86,10 @@ def test_groups_are_found_by_name_and_by_node() -> None:
         (group(depth=0), "process_groups[0].depth: "),
         (group(depth=65), "process_groups[0].depth: "),
         (group(depth=True), "process_groups[0].depth: must be int, not bool"),
+        (group(spin_microseconds=-1), "process_groups[0].spin_microseconds: "),
+        (group(spin_microseconds=10_001), "process_groups[0].spin_microseconds: "),
+        (group(spin_microseconds=True), "process_groups[0].spin_microseconds: must be int, not bool"),
+        (group(spin_microseconds=50.0), "process_groups[0].spin_microseconds: must be int, not float"),
         (group(max_queued=0), "process_groups[0].max_queued: "),
         (group(max_queued_bytes=0), "process_groups[0].max_queued_bytes: "),
         (group(max_queued_byte=1), "process_groups[0].max_queued_byte: unknown key (did you mean 'max_queued_bytes'?)"),
@@ -145,6 +149,7 @@ def test_what_is_wrong_is_said_with_its_path(changes: dict[str, Any], problem: s
 def test_the_keys_of_supervision_are_taken_as_they_are() -> None:
     keys: dict[str, Any] = {
         "depth": 64,
+        "spin_microseconds": 10_000,
         "max_queued": 1,
         "max_queued_bytes": 1,
         "overflow": "refuse",

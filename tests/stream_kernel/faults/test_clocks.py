@@ -97,7 +97,7 @@ async def test_cancel_deadline_and_reply_in_one_moment_are_one_outcome(replies: 
             child.answer()
         block(7)
         await fakes.settle(passes)
-        was_cancelled = ticket.future.cancel()
+        was_cancelled = ticket.cancel()
         await fakes.settle(60)
         assert ticket.future.done() and ticket.future.cancelled() == was_cancelled
         if not was_cancelled:

@@ -24,13 +24,22 @@ _CLOSED_PIPE_GRACE = 0.02
 
 
 class Connection:
-    """Messages to and from one process. `on_message` is called for each one, on the loop; it may raise `ProtocolViolation`."""
+    """Messages to and from one process. `on_message` is called for each one, on the loop; it may raise `ProtocolViolation`. `on_pause` is
+    called after those that came together, when none of them was a violation.
+    """
 
-    def __init__(self, process: WorkerProcess, max_frame_bytes: int, on_message: Callable[[FromWorker | FromParent], None]) -> None:
+    def __init__(
+        self,
+        process: WorkerProcess,
+        max_frame_bytes: int,
+        on_message: Callable[[FromWorker | FromParent], None],
+        on_pause: Callable[[], None],
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._process = process
         self.session = Session(Role.PARENT, max_frame_bytes)
         self._on_message = on_message
+        self._on_pause = on_pause
         self._unsent = bytearray()
         self._is_open = True
         self._can_send = True
@@ -108,6 +117,7 @@ class Connection:
             self._process.unwatch_stdout()
             self.end(f"protocol violation: {violation}")
             return False
+        self._on_pause()
         return True
 
     def _write(self, data: bytes | bytearray) -> int:

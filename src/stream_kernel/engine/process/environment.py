@@ -6,6 +6,7 @@ import fnmatch
 import os
 import sys
 import sysconfig
+from functools import cache
 from pathlib import Path
 
 from stream_kernel.config.model import ProcessGroupConfig, RuntimeConfig
@@ -34,9 +35,8 @@ def worker_environment(group: ProcessGroupConfig, worker_index: int) -> dict[str
     environment = {name: value for name, value in os.environ.items() if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)}
     # The interpreter must find this package before anything can be sent to it. Where it is installed that happens by itself, and a
     # PYTHONPATH would put site-packages before the standard library.
-    home = Path(__file__).resolve().parents[3]
-    if group.python is None and str(home) not in _site_directories():
-        environment["PYTHONPATH"] = str(home)
+    if group.python is None and _home() not in _site_directories():
+        environment["PYTHONPATH"] = _home()
     environment.update({name: value.replace("{worker_index}", str(worker_index)) for name, value in group.env.items()})
     return environment
 
@@ -47,9 +47,14 @@ def bootstrap_message(
     worker_index: int,
     worker_id: str,
     generation: int,
+    *,
+    spins: bool = False,
     faults: tuple[FaultOrder, ...] = (),
 ) -> Bootstrap:
-    """What a new worker is told: its place, its nodes and their settings, where to find them, and in tests its faults."""
+    """What a new worker is told: its place, its nodes and their settings, where to find them, and in tests its faults.
+
+    `spins`: there is a CPU for it to poll on.
+    """
     return Bootstrap(
         worker_id=worker_id,
         worker_index=worker_index,
@@ -61,7 +66,11 @@ def bootstrap_message(
         settings={name: dict(config.nodes[name]) for name in group.nodes if name in config.nodes},
         import_path=import_path(group),
         main=main_module(config, group),
-        limits=Limits(config.execution_ipc.max_frame_bytes, config.execution_ipc.max_hops),
+        limits=Limits(
+            config.execution_ipc.max_frame_bytes,
+            config.execution_ipc.max_hops,
+            group.spin_microseconds if spins else 0,
+        ),
         faults=faults,
     )
 
@@ -93,5 +102,11 @@ def main_module(config: RuntimeConfig, group: ProcessGroupConfig) -> MainModule 
     return MainModule(path=os.path.abspath(path))
 
 
-def _site_directories() -> set[str]:
-    return {str(Path(sysconfig.get_path(kind)).resolve()) for kind in ("purelib", "platlib")}
+@cache  # neither changes, and each worker is held up by those before it
+def _home() -> str:
+    return str(Path(__file__).resolve().parents[3])
+
+
+@cache
+def _site_directories() -> frozenset[str]:
+    return frozenset(str(Path(sysconfig.get_path(kind)).resolve()) for kind in ("purelib", "platlib"))

@@ -87,19 +87,19 @@ class WorkerGroup:
     def submit(self, command: Command) -> Ticket:
         """Take a command, or settle it at once when this group cannot run it any more."""
         loop = asyncio.get_running_loop()
-        ticket = Ticket(command, loop)
+        now = loop.time()
+        ticket = Ticket(command, loop, now)
         problem: tuple[Literal["transport", "timeout"], str] | None = None
         if self.state not in ("starting", "ready"):
             problem = ("transport", self._why_not())
-        elif command.deadline <= loop.time():
+        elif command.deadline <= now:
             problem = ("timeout", _NO_TIME if command.waited_since is None else "the queue of the group was full until the deadline")
         if problem is not None:
             if command.is_admitted:
                 self._queue.release(1, command.size)
             ticket.lose(*problem)
             return ticket
-        ticket.arm(self._expired)
-        ticket.future.add_done_callback(lambda future: self._settled(ticket, cancelled=future.cancelled()))
+        ticket.arm(self._expired, self._leave_queue)
         self._queue.append(ticket)
         self._dispatch()
         return ticket
@@ -245,8 +245,7 @@ class WorkerGroup:
             worn = slot.worn
             if worn is not None and slot in self._slots:
                 self._replacements.begin(slot, worn)
-        # After the callbacks of the call that was just settled: it may withdraw what it still has in the queue.
-        asyncio.get_running_loop().call_soon(self._dispatch)
+        self._dispatch()
 
     def ended(self, slot: WorkerSlot, end: End) -> None:
         is_wanted = self.state in ("starting", "ready")
@@ -337,11 +336,15 @@ class WorkerGroup:
 
     def _select(self) -> WorkerSlot | None:
         """The free worker that has the fewest commands, the next one in turn among equals."""
-        count = len(self._slots)
-        turn = (self._slots[(self._next + step) % count] for step in range(count))
-        chosen = min((slot for slot in turn if slot.is_free), key=lambda slot: slot.outstanding, default=None)
+        slots, start = self._slots, self._next
+        chosen: WorkerSlot | None = None
+        for slot in slots if not start else (*slots[start:], *slots[:start]):
+            if slot.is_free and (chosen is None or slot.outstanding < chosen.outstanding):
+                chosen = slot
+                if not slot.outstanding:
+                    break
         if chosen is not None:
-            self._next = (chosen.index + 1) % count
+            self._next = (chosen.index + 1) % len(slots)
         return chosen
 
     def _expired(self, ticket: Ticket) -> None:
@@ -350,12 +353,10 @@ class WorkerGroup:
         else:
             ticket.holder.expire(ticket)
 
-    def _settled(self, ticket: Ticket, *, cancelled: bool) -> None:
-        if ticket.holder is None:
-            self._queue.remove(ticket)
-            ticket.disarm()
-        elif cancelled:
-            ticket.holder.cancel(ticket)
+    def _leave_queue(self, ticket: Ticket) -> None:
+        """It is settled, and no worker has it."""
+        self._queue.remove(ticket)
+        ticket.disarm()
 
     def _leave(self, reason: str) -> None:
         """Take nothing any more, and fail what waits."""

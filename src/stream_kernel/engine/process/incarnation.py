@@ -56,6 +56,8 @@ class Workplace(msgspec.Struct, frozen=True):
     group: ProcessGroupConfig
     sink: Sink
     launch: Launch
+    spinning: frozenset[int] = frozenset()
+    """The places of those workers that may poll before they sleep."""
     faults: tuple[PlannedFault, ...] = ()
 
 
@@ -102,12 +104,15 @@ class Incarnation:
         self.identity = identity
         self.process = process
         self.ledger = Ledger()
+        self._depth = place.group.depth
         self.nodes: tuple[NodeRoute, ...] = ()
         """What it declared."""
         self._works = False
         self._is_retired = False
         self._is_spoken_to = True
         self._is_left_behind = False
+        self._has_answered = False
+        """A command less is outstanding, and its slot has not been told."""
         self._born = self._loop.time()
         self._last_sent = 0.0
         self._expiry: Expiry | None = None
@@ -115,7 +120,7 @@ class Incarnation:
         """The one at work whose deadline has passed while another's was being concluded."""
         self._wear = Wear(place.group, process.resident_bytes)
         self._pulse = MemoryPulse(process.resident_bytes, is_at_work=lambda: bool(self.ledger))
-        self._connection = Connection(process, place.config.execution_ipc.max_frame_bytes, self._on_message)
+        self._connection = Connection(process, place.config.execution_ipc.max_frame_bytes, self._on_message, self._on_pause)
         self._idle_watch: IdleWatch | None = None
 
     # -- what its slot asks of it
@@ -171,7 +176,7 @@ class Incarnation:
     @property
     def is_free(self) -> bool:
         """It knows the routes, and may have one command more."""
-        if not self._works or len(self.ledger) >= self._place.group.depth:
+        if not self._works or len(self.ledger) >= self._depth:
             return False
         return self._expiry is None and self._connection.is_sound
 
@@ -227,11 +232,11 @@ class Incarnation:
             self._send_cancel(ticket)
         elif self._expiry is None:
             ticket.at_deadline = self._trace()
-            self._expiry = Expiry(self.process, lambda: self._has_answered(ticket), lambda is_late: self._conclude_expiry(ticket, is_late))
+            self._expiry = Expiry(self.process, lambda: self._answers(ticket), lambda is_late: self._conclude_expiry(ticket, is_late))
         else:  # the one before it came late, and that is not concluded yet
             self._missed = ticket
 
-    def _has_answered(self, ticket: Ticket) -> bool:
+    def _answers(self, ticket: Ticket) -> bool:
         self._connection.pump()
         return not self.ledger.owes(ticket)
 
@@ -263,8 +268,7 @@ class Incarnation:
     def _on_message(self, message: FromWorker | FromParent) -> None:
         if isinstance(message, (ExecuteBoundaryResult, ExecuteBoundaryError)):
             if self.ledger.receive(message):
-                self._pulse.answered()
-                self._owner.answered()
+                self._has_answered = True
         elif isinstance(message, (Hello, Ready, BootstrapError)):
             if isinstance(message, Ready):
                 self.nodes = tuple(message.nodes)
@@ -273,6 +277,13 @@ class Incarnation:
         elif isinstance(message, Pong) and self._idle_watch is not None:
             self._idle_watch.pong(message.token)
             self.process.resident_bytes()  # it is seen alive, after whatever was killed for want of memory up to now
+
+    def _on_pause(self) -> None:
+        # Not after each answer: what came with it may be a violation, after which nothing may be given to this worker.
+        if self._has_answered:
+            self._has_answered = False
+            self._pulse.answered()
+            self._owner.answered()
 
     def _ping(self, token: int) -> None:
         self.send(Ping(token=token))

@@ -7,11 +7,13 @@ oldest, the *head*, is the one at work: a worker writes a whole reply before it 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from stream_kernel.engine.process.ticket import LastTrace, Ticket
 from stream_kernel.errors import ProtocolViolation
-from stream_kernel.protocol.columns import outputs_from_columns
+from stream_kernel.protocol.columns import OutputColumns, outputs_from_columns
 from stream_kernel.protocol.messages import ExecuteBoundaryError, ExecuteBoundaryResult
 from stream_kernel.routing.items import Emission, ItemFailure
 
@@ -29,7 +31,8 @@ class Ledger:
     def __init__(self) -> None:
         self._pending: dict[str, Ticket] = {}
         self._owed: dict[str, Ticket] = {}
-        self._parts: list[Emission | ItemFailure] = []
+        self._emissions: list[Emission] = []
+        self._failures: list[ItemFailure] = []
         self.given = 0
         """Commands that the worker was given; the number of the last one."""
         self.answered = 0
@@ -70,27 +73,29 @@ class Ledger:
 
     def receive(self, reply: ExecuteBoundaryResult | ExecuteBoundaryError) -> bool:
         """Take a reply or a part of one; True when it was the last. Raises `ProtocolViolation` for one that cannot be."""
-        if isinstance(reply, ExecuteBoundaryError):
-            self._parts.clear()  # parts that came before are void
         ticket = self._owed[reply.correlation_id]
-        rows: list[Emission | ItemFailure] = [reply.failure()] if isinstance(reply, ExecuteBoundaryError) else _rows(reply)
-        if any(not 0 <= row.index < len(ticket.command.items) for row in rows):
-            raise ProtocolViolation("a reply names an input that the command did not have")
-        self._parts += rows
+        count = len(ticket.command.items)
+        if isinstance(reply, ExecuteBoundaryError):
+            self._forget_parts()  # those that came before are void
+            _check_indexes([reply.index], count)
+            self._failures.append(reply.failure())
+        else:
+            self._take_part(reply.terminal_outputs, count, terminal=True)
+            self._take_part(reply.outputs, count, terminal=False)
         if isinstance(reply, ExecuteBoundaryResult) and reply.more:
             return False
-        parts, self._parts = self._parts, []
+        emissions, failures = self._emissions, self._failures
+        self._forget_parts()
         del self._owed[reply.correlation_id]
         ticket.disarm()
         self.answered += 1
-        # Of one that has expired, whoever decides what becomes of the worker tells its caller, after that. One that has been cancelled in
-        # this very pass of the loop is settled, and `cancel` has not been called yet.
-        if ticket.expired or self._pending.pop(reply.correlation_id, None) is None or ticket.settled:
+        # Of one that has expired, whoever decides what becomes of the worker tells its caller, after that.
+        if ticket.expired or self._pending.pop(reply.correlation_id, None) is None:
             self.late_replies += 1
         else:
             ticket.answer(
-                [part for part in parts if isinstance(part, Emission)],
-                [part for part in parts if isinstance(part, ItemFailure)],
+                emissions,
+                failures,
                 reply.executing_ms / 1000,
                 () if isinstance(reply, ExecuteBoundaryError) else reply.timing,
                 failed=isinstance(reply, ExecuteBoundaryError),
@@ -129,16 +134,27 @@ class Ledger:
             ticket.lose("timeout" if ticket.expired else "transport", DEADLINE_PASSED if ticket.expired else reason, own)
         self._owed.clear()
         self._pending.clear()
-        self._parts.clear()
+        self._forget_parts()
         return waiting
 
+    def _take_part(self, columns: OutputColumns | None, count: int, *, terminal: bool) -> None:
+        if columns is None:
+            return
+        _check_indexes(columns.index, count)
+        try:
+            rows = outputs_from_columns(columns, terminal=terminal)
+        except ValueError as error:
+            problem = str(error)
+        else:
+            self._emissions += [row for row in rows if type(row) is Emission]
+            self._failures += [] if columns.error is None else [row for row in rows if type(row) is ItemFailure]
+            return
+        raise ProtocolViolation(problem)
 
-def _rows(reply: ExecuteBoundaryResult) -> list[Emission | ItemFailure]:
-    try:
-        return [
-            *outputs_from_columns(reply.terminal_outputs, terminal=True),
-            *outputs_from_columns(reply.outputs, terminal=False),
-        ]
-    except ValueError as error:
-        problem = str(error)
-    raise ProtocolViolation(problem)
+    def _forget_parts(self) -> None:
+        self._emissions, self._failures = [], []
+
+
+def _check_indexes(indexes: Sequence[int], count: int) -> None:
+    if indexes and not 0 <= min(indexes) <= max(indexes) < count:
+        raise ProtocolViolation("a reply names an input that the command did not have")

@@ -246,8 +246,10 @@ class WorkerSlot:
     def _introduce(self) -> None:
         assert self._now is not None
         faults = orders_for(self._place.faults, self._group.name, self.index, self.generation)
+        spins = self.index in self._place.spinning
+        order = bootstrap_message(self._place.config, self._group, self.index, self.worker_id, self.generation, spins=spins, faults=faults)
         try:
-            self._now.send(bootstrap_message(self._place.config, self._group, self.index, self.worker_id, self.generation, faults))
+            self._now.send(order)
         except PayloadError as error:
             self._refuse(f"{self.worker_id} cannot be told its settings and its import path: the message {error.reason}")
 

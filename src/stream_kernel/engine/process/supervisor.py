@@ -13,6 +13,7 @@ from stream_kernel.engine.process.environment import main_module
 from stream_kernel.engine.process.fault_plan import PlannedFault
 from stream_kernel.engine.process.group import WorkerGroup
 from stream_kernel.engine.process.incarnation import Workplace
+from stream_kernel.engine.process.spinning import spinning_workers
 from stream_kernel.engine.process.ticket import Ticket
 from stream_kernel.engine.process.worker_process import Launch
 from stream_kernel.errors import ConfigurationError, WorkerBootstrapError
@@ -38,8 +39,9 @@ class ProcessEngine(Engine):
         super().__init__()
         self._config = config
         self._groups: dict[str, WorkerGroup] = {}
+        spinning = spinning_workers(config)
         for group in config.process_groups:
-            place = Workplace(config, group, sink, launch or Child.spawn, tuple(faults))
+            place = Workplace(config, group, sink, launch or Child.spawn, spinning[group.name], tuple(faults))
             self._groups[group.name] = WorkerGroup(place, self._on_change)
         self._waiters: list[asyncio.Future[None]] = []
         self._restarting: set[asyncio.Task[None]] = set()

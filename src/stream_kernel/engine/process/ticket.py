@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from stream_kernel.engine.base import Answer, AtWork, Command, Loss, Outcome
+from stream_kernel.engine.base import Answer, AtWork, Command, Loss, Outcome, Promise
 from stream_kernel.reports import CommandReport, Delivery, NodeTiming, WorkerExitReport
 from stream_kernel.routing.items import Emission, ItemFailure
 
@@ -41,9 +41,10 @@ class LastTrace(msgspec.Struct, frozen=True):
 class Ticket:
     """One command of one caller."""
 
-    def __init__(self, command: Command, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, command: Command, loop: asyncio.AbstractEventLoop, now: float | None = None) -> None:
+        """`now` is the time of the loop, where it is known."""
         self.command = command
-        self.future: asyncio.Future[Outcome] = loop.create_future()
+        self.future = Promise()
         self.holder: Holder | None = None
         """The worker that has it; None while it waits for one."""
         self.number = 0
@@ -52,11 +53,14 @@ class Ticket:
         """What its worker was doing when the deadline passed there; None: it has not."""
         self._loop = loop
         self._deadline = command.deadline
-        self._entered = loop.time() if command.waited_since is None else command.waited_since
+        if now is None:
+            now = loop.time()
+        self._entered = now if command.waited_since is None else command.waited_since
         self._begun: float | None = None
         self._worker: tuple[str, int, int] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._expire: Callable[[Ticket], None] = lambda _: None
+        self._expire: Callable[[Ticket], None] = _nothing
+        self._leave_queue: Callable[[Ticket], None] = _nothing
 
     @property
     def settled(self) -> bool:
@@ -73,9 +77,10 @@ class Ticket:
         """When it became the command at work in its worker, on the loop's clock; None: it is not, or behind another."""
         return self._begun
 
-    def arm(self, expire: Callable[[Ticket], None]) -> None:
-        """Set the timer of its deadline, which ends with `disarm`."""
+    def arm(self, expire: Callable[[Ticket], None], leave_queue: Callable[[Ticket], None] | None = None) -> None:
+        """Set the timer of its deadline, which ends with `disarm`. `leave_queue` is called when it is settled before a worker has it."""
         self._expire = expire
+        self._leave_queue = leave_queue or _nothing
         self._timer = self._loop.call_at(self.command.deadline, expire, self)
 
     def disarm(self) -> None:
@@ -93,13 +98,17 @@ class Ticket:
     def begin(self, grace_seconds: float) -> bool:
         """It is the command at work: its time runs. False: its deadline has passed meanwhile, and it has `grace_seconds` to be skipped."""
         self._begun = now = self._loop.time()
-        deadline = self.command.deadline
-        self.command.taken_at(now)
+        command = self.command
+        deadline = command.deadline
         if deadline <= now:
+            command.taken_at(now)
             self._move_timer(now + grace_seconds)
-        elif self.command.deadline < deadline and self._timer is not None:
-            self._move_timer(self.command.deadline)
-        return deadline > now
+            return False
+        if command.limit_seconds < deadline - now:
+            command.taken_at(now)
+            if self._timer is not None:
+                self._move_timer(command.deadline)
+        return True
 
     def put_back(self) -> None:
         """The worker that had it died, and no node code has run for it."""
@@ -109,6 +118,16 @@ class Ticket:
             self._begun = None
             self.command.deadline = self._deadline
             self._move_timer(self._deadline)
+
+    def cancel(self) -> bool:
+        """The caller has gone; False when it was settled before."""
+        if not self.future.cancel():
+            return False
+        if self.holder is None:
+            self._leave_queue(self)
+        else:
+            self.holder.cancel(self)
+        return True
 
     def withdraw(self, reason: str) -> None:
         """Settle it as not executed if no worker has taken it yet; its deadline timer then finds it settled."""
@@ -142,8 +161,8 @@ class Ticket:
         self._timer = self._loop.call_at(moment, self._expire, self)
 
     def _settle(self, outcome: Outcome) -> None:
-        if not self.future.done():
-            self.future.set_result(outcome)
+        if self.future.set_result(outcome) and self.holder is None:
+            self._leave_queue(self)
 
     def _report(
         self,
@@ -170,3 +189,7 @@ class Ticket:
             wire_seconds=wire,
             nodes=nodes,
         )
+
+
+def _nothing(ticket: Ticket) -> None:
+    """It is in no queue."""

@@ -64,6 +64,8 @@ class AsyncBoundarySupervisor:
         """
         refuse_while_importing()
         self.config = config
+        self.group_names = frozenset(group.name for group in config.process_groups)
+        self._homes = {node: group.name for group in config.process_groups for node in group.nodes}
         self._events = EventHub(LoggingSink(), *([] if sink is None else [sink]))
         self._make_engine = partial(make_engine, config, self._events, on_node_exception, chaos, launch)
         self.engine: Engine = self._make_engine()
@@ -312,7 +314,7 @@ class AsyncBoundarySupervisor:
 
     def input_for(self, target: str, payload: Any, trace_id: str | None = None, reply_to: str | None = None) -> BoundaryDispatchInput:
         """The input that leads to `target`, wherever it is placed."""
-        return BoundaryDispatchInput(payload, self.config.group_of(target), target, trace_id, reply_to)
+        return BoundaryDispatchInput(payload, self._homes.get(target), target, trace_id, reply_to)
 
     def map_width(self, target: str) -> int:
         """How many batches `map` keeps at work: all workers busy, one more on its way."""

@@ -33,6 +33,7 @@ class CallHost(Protocol):
 
     config: RuntimeConfig
     engine: Engine
+    group_names: frozenset[str]
 
     @property
     def codec(self) -> PayloadCodec: ...
@@ -79,8 +80,7 @@ class CallRequest:
         self._refusal: tuple[Category, str] | None = None
         self._prepared = Prepared([], [])
         self._limit_seconds = limit_seconds
-        self._is_ordered = order is not None
-        self._turn = (order or RunOrder()).turn()
+        self._turn = None if order is None else order.turn()
         self.reports: Sequence[CommandReport] = ()
         """After `run`: what became of each command."""
 
@@ -92,7 +92,7 @@ class CallRequest:
     @property
     def is_settled(self) -> bool:
         """After `pack`: nothing is left to do on the loop. A call that others of its run wait for gives up its turn there."""
-        return not self._prepared.steps and not self._is_ordered
+        return not self._prepared.steps and self._turn is None
 
     async def pass_gate(self) -> None:
         """Wait, within the deadline, until all groups are ready."""
@@ -110,8 +110,7 @@ class CallRequest:
         if self._refusal is not None:
             self._refuse(*self._refusal)
             return
-        groups = [group.name for group in self._host.config.process_groups]
-        router = self._host.engine.router
+        router, groups = self._host.engine.router, self._host.group_names
         self._prepared = prepare(self._inputs, codec=self._host.codec, router=router, groups=groups, first=self._first)
 
     def refuse(self, reason: str) -> None:
@@ -184,8 +183,10 @@ def _check_arguments(inputs: Sequence[BoundaryDispatchInput], run_id: str, scena
     check_seconds("timeout_seconds", timeout, MAX_TIMEOUT_SECONDS)
     if on_error not in ("raise", "collect"):
         raise ValueError(f"on_error must be 'raise' or 'collect', not {on_error!r}")
-    if not isinstance(inputs, Sequence):
+    if type(inputs) is not list and not isinstance(inputs, Sequence):
         raise TypeError(f"inputs must be a sequence of BoundaryDispatchInput, not {type(inputs).__name__}")
+    if set(map(type, inputs)) <= {BoundaryDispatchInput}:
+        return
     for position, given in enumerate(inputs):
         if not isinstance(given, BoundaryDispatchInput):
             raise TypeError(f"inputs[{position}] must be a BoundaryDispatchInput, not {type(given).__name__}")

@@ -28,7 +28,9 @@ class Peer:
         """Not open yet."""
         self.child = child
         self.messages: list[Message] = []
-        self.connection = Connection(child, 4096, self.messages.append)
+        self.pauses: list[int] = []
+        """How many messages there were at each pause."""
+        self.connection = Connection(child, 4096, self.messages.append, lambda: self.pauses.append(len(self.messages)))
 
     async def over(self) -> str:
         async with asyncio.timeout(20):
@@ -73,6 +75,19 @@ async def test_messages_arrive_and_the_end_of_the_process_is_the_end(connect: Co
     assert peer.messages == [Hello(protocols=[1], pid=1, sdk_version="0", language="x"), Pong(token=5)]
     assert not peer.connection.is_sound
     assert not peer.connection.broke_protocol
+
+
+async def test_there_is_one_pause_after_messages_that_came_together(connect: Connect) -> None:
+    peer = await connect(f"say('''{HELLO}\\n{PONG}\\n''')")
+    await peer.over()
+    peer.connection.pump()
+    assert peer.pauses == [2]
+
+
+async def test_there_is_no_pause_before_a_violation_that_came_with_a_message(connect: Connect) -> None:
+    peer = await connect(f"say('''{HELLO}\\nnonsense\\n'''); time.sleep(60)")
+    assert await peer.over() == "protocol violation: a frame is not JSON"
+    assert (len(peer.messages), peer.pauses) == (1, [])
 
 
 async def test_a_closed_stdout_ends_it_although_the_process_lives(connect: Connect) -> None:

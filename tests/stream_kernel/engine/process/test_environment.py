@@ -53,12 +53,19 @@ def test_settings_of_other_groups_are_not_sent(make_config: MakeConfig) -> None:
     assert (message.nodes, message.generation, message.limits.max_hops) == (["counter"], 4, 64)
 
 
+def test_a_worker_polls_as_long_as_its_group_says_where_there_is_a_cpu_for_it(make_config: MakeConfig) -> None:
+    config = make_config({"g": {"nodes": ["echo"], "spin_microseconds": 200}})
+    (group,) = config.process_groups
+    assert bootstrap_message(config, group, 0, "g#0", 1, spins=True).limits.spin_microseconds == 200
+    assert bootstrap_message(config, group, 0, "g#0", 1).limits.spin_microseconds == 0
+
+
 def test_only_a_supervisor_for_tests_orders_faults(make_config: MakeConfig) -> None:
     config = make_config({"g": ["echo"]})
     (group,) = config.process_groups
     assert bootstrap_message(config, group, 0, "g#0", 1).faults == ()
     order = FaultOrder(point="before_write", action="kill", nth=3)
-    assert bootstrap_message(config, group, 0, "g#0", 1, (order,)).faults == (order,)
+    assert bootstrap_message(config, group, 0, "g#0", 1, faults=(order,)).faults == (order,)
 
 
 def test_nodes_of_an_interactive_session_are_refused_with_the_way_out(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,7 +162,7 @@ async def test_commands_that_leave_the_queue_unserved_give_their_room_back() -> 
     assert stage.group.reserve(1, 1) and not stage.group.reserve(1, 1)
     expiring.is_admitted = True
     late = stage.group.submit(expiring)
-    cancelled.future.cancel()
+    cancelled.cancel()
     await asyncio.sleep(2)
     assert (outcome(late), outcome(at_work)) == ("timeout not_executed", "open")
     assert stage.group.snapshot().queued == 0
@@ -498,7 +498,7 @@ async def test_a_caller_that_goes_in_the_moment_a_worker_is_free_is_not_served()
     stage.group.start()
     await moments()
     gone, following = stage.submit(), stage.submit()
-    gone.future.cancel()
+    gone.cancel()
     stage.group.start_work(stage.group.nodes)
     await moments()
     assert [command.correlation_id for command in stage.children[0].commands] == [following.command.correlation_id]
@@ -512,7 +512,7 @@ async def test_a_caller_that_goes_from_the_queue_leaves_nothing() -> None:
     await stage.start()
     stage.submit()
     waiting, following = stage.submit(), stage.submit()
-    waiting.future.cancel()
+    waiting.cancel()
     await moments()
     assert stage.group.snapshot().queued == 1
     stage.children[0].answer()
@@ -530,7 +530,7 @@ async def test_a_caller_that_goes_from_a_worker_has_it_told_and_its_reply_is_lat
     child = stage.children[0]
     await child.next_command()
     for ticket in tickets:
-        ticket.future.cancel()
+        ticket.cancel()
     await moments()
     assert child.cancels == ["c1", "c2"]
     child.answer()
@@ -548,7 +548,7 @@ async def test_what_a_caller_left_behind_is_still_bounded_by_its_deadline() -> N
     ticket = stage.submit(seconds=5)
     child = stage.children[0]
     await child.next_command()
-    ticket.future.cancel()
+    ticket.cancel()
     await asyncio.sleep(4.9)
     assert child.is_alive
     await asyncio.sleep(0.2)
@@ -609,7 +609,7 @@ async def test_one_behind_the_head_that_nobody_waits_for_any_more_does_not_go_ag
     _, cancelled, expired, wanted = (stage.submit(payload, seconds=5 if payload == 2 else 60) for payload in range(4))
     child = stage.children[0]
     await child.next_command()
-    cancelled.future.cancel()
+    cancelled.cancel()
     await asyncio.sleep(6)
     child.die(signal="SIGKILL")
     await moments()
@@ -628,7 +628,7 @@ async def test_what_goes_again_is_cancelled_and_expires_like_anything_that_waits
     stage.children[0].die(signal="SIGKILL")
     await moments()
     assert stage.group.snapshot().queued == 2
-    cancelled.future.cancel()
+    cancelled.cancel()
     await asyncio.sleep(11)
     assert outcome(expiring) == "timeout not_executed"
     assert stage.group.snapshot().queued == 0

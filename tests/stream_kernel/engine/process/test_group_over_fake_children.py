@@ -320,7 +320,7 @@ async def test_a_late_reply_is_counted_and_reaches_nobody() -> None:
     async with EngineOnFakes() as fakes:
         gone = fakes.submit("gone")
         await fakes.latest.next_command()
-        gone.future.cancel()
+        gone.cancel()
         await fakes.latest.told("cancel gone")
         waiting = fakes.submit("waiting")
         fakes.latest.answer()

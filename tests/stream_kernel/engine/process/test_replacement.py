@@ -277,10 +277,10 @@ async def test_late_replies_of_workers_that_have_retired_still_count() -> None:
     stage = Stage(max_requests_per_worker=1)
     await stage.start()
     (old,) = stage.children
-    stage.submit().future.cancel()
+    stage.submit().cancel()
     gone = stage.submit()
     await old.next_command()
-    gone.future.cancel()
+    gone.cancel()
     old.answer()
     await moments()
     assert not old.is_alive

@@ -124,6 +124,16 @@ async def test_an_orderly_life() -> None:
 
 
 @on_virtual_clock
+async def test_a_worker_is_told_what_to_be_before_it_has_said_a_word() -> None:
+    place = Place(ChildTraits(boots=False))
+    place.slot.start()
+    await moments()
+    assert (place.slot.state, place.child.log) == ("booting", ["bootstrap"])
+    place.slot.kill("that was all", final=True)
+    await place.over()
+
+
+@on_virtual_clock
 async def test_a_worker_is_told_who_it_is() -> None:
     place = Place()
     await place.ready_slot()

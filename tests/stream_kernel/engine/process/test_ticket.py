@@ -119,7 +119,7 @@ async def test_only_what_no_worker_has_can_be_withdrawn(make_command: MakeComman
 
 async def test_a_cancelled_caller_is_settled_and_takes_no_outcome(make_command: MakeCommand) -> None:
     ticket = Ticket(make_command(), asyncio.get_running_loop())
-    ticket.future.cancel()
+    ticket.cancel()
     assert ticket.settled
     ticket.answer([], [], 0.0, failed=False)
     assert ticket.future.cancelled()
