@@ -185,8 +185,8 @@ PAYLOADS = (
         "large-payload-is-packed",
         "a payload over the limit of a frame is refused by who packs it",
         "protocol/codec.py",
-        "        if len(data) > self._max_bytes:\n",
-        "        if len(data) < 0:\n",
+        "        if size > self._max_bytes:\n",
+        "        if size < 0:\n",
         (
             "protocol/test_codec.py",
             "engine/test_preparation.py",

@@ -122,10 +122,9 @@ class GroupRunner:
                 continue
             work = self._works[item.target]
             try:
+                result = self._call(work, message, index, item, scope)
                 if work.is_async:
-                    result = await self._call_async(work, message, index, item, scope)
-                else:
-                    result = self._call(work, message, index, item, scope)
+                    result = await self._await(work, result)
                 if take_one is not None and type(result) in self._outputs.ending:
                     take_one(index, self._outputs.pack(work, result), work.name, item.steps + 1)
                     continue
@@ -184,35 +183,14 @@ class GroupRunner:
         return emissions
 
     async def _visit(self, work: Work, message: Any, trail: Trail, scope: CallScope, out: list[Emission]) -> None:
+        result = self._call(work, message, trail.index, trail, scope)
         if work.is_async:
-            result = await self._call_async(work, message, trail.index, trail, scope)
-        else:
-            result = self._call(work, message, trail.index, trail, scope)
+            result = await self._await(work, result)
         await self._send(work, result, trail, scope, out)
 
     def _call(self, work: Work, message: Any, index: int, source: InputItem | Trail, scope: CallScope) -> Any:
-        context = self._context(work, source, scope)
-        started = self._begin(work, index)
-        try:
-            return work.call(message, context)
-        except BaseException as error:  # noqa: BLE001  user code: whatever it raises, SystemExit included, is this item's failure
-            raise self._raised(work.name, error) from None
-        finally:
-            self._spend(work, started)
-
-    async def _call_async(self, work: Work, message: Any, index: int, source: InputItem | Trail, scope: CallScope) -> Any:
-        context = self._context(work, source, scope)
-        started = self._begin(work, index)
-        try:
-            result = work.call(message, context)
-            return result if type(result) is AsyncGeneratorType else await result
-        except BaseException as error:  # noqa: BLE001  user code, as above
-            raise self._raised(work.name, error) from None
-        finally:
-            self._spend(work, started)
-
-    def _context(self, work: Work, source: InputItem | Trail, scope: CallScope) -> NodeContext:
-        return NodeContext(
+        """Run a node. Of an async one this makes what `_await` runs."""
+        context = NodeContext(
             trace_id=source.trace_id,
             reply_to=source.reply_to,
             run_id=scope.run_id,
@@ -223,15 +201,32 @@ class GroupRunner:
             meta={} if source.meta is None else self._carrier.unpack(source.meta),
             deadline=scope.deadline,
         )
-
-    def _begin(self, work: Work, index: int) -> float:
         if not work.runs:
             self._ran.append(work)
         work.runs += 1
         started = perf_counter()
         if self._note_progress is not None:
             self._note_progress(index, work.name)
-        return started
+        try:
+            result = work.call(message, context)
+        except BaseException as error:  # noqa: BLE001  user code: whatever it raises, SystemExit included, is this item's failure
+            self._spend(work, started)
+            raise self._raised(work.name, error) from None
+        self._now = perf_counter()
+        work.seconds += self._now - started
+        if self._on_return is not None and not work.is_async:
+            self._on_return()
+        return result
+
+    async def _await(self, work: Work, begun: Any) -> Any:
+        """What an async node gives once it is through."""
+        started = self._now
+        try:
+            return begun if type(begun) is AsyncGeneratorType else await begun
+        except BaseException as error:  # noqa: BLE001  user code, as above
+            raise self._raised(work.name, error) from None
+        finally:
+            self._spend(work, started)
 
     def _spend(self, work: Work, started: float) -> None:
         self._now = perf_counter()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
+import keyword
 import types
 import typing
 import uuid
@@ -67,13 +68,19 @@ class Compiler:
             self.is_recursive |= cls in self._open
             return self._classes[cls]
         compiled: list[tuple[str, Check]] = []
+        others: list[tuple[str, Check]] = []
+        accepts: Callable[[Any], bool] = _nothing
 
         def check(value: Any) -> None:
-            if type(value) is not cls:
+            try:
+                fields = others if accepts(value) else compiled
+            except Exception:  # noqa: BLE001  a time zone is user code; what is wrong is said below
+                fields = compiled
+            if fields is compiled and type(value) is not cls:
                 raise PayloadError(f"is {article(type(value))}, not exactly {name_of(cls)}")
             name = ""
             try:
-                for name, inner in compiled:
+                for name, inner in fields:
                     inner(getattr(value, name))
             except PayloadError as error:
                 raise error.below(f".{name}") from None
@@ -83,8 +90,15 @@ class Compiler:
         self._classes[cls] = check
         self._open.add(cls)
         refuse_class(cls)
+        simple: dict[str, tuple[Any, ...]] = {}
         for name, _, kind in fields_of(cls):
             compiled.append((name, self.check_for(kind, f"{name_of(cls)}.{name}")))
+            members = _members(kind)
+            if _is_attribute(name) and all(map(_is_simple, members)):
+                simple[name] = members
+            else:
+                others.append(compiled[-1])
+        accepts = _acceptance(cls, simple)
         self._open.discard(cls)
         return check
 
@@ -172,6 +186,66 @@ _SIMPLE: dict[Any, Check] = {
     datetime.date: _exactly(datetime.date),
     uuid.UUID: _exactly(uuid.UUID),
 }
+
+
+_TESTS: dict[Any, str] = {
+    bool: "type({0}) is bool",
+    int: "type({0}) is int and -0x8000_0000_0000_0000 <= {0} <= 0xFFFF_FFFF_FFFF_FFFF",
+    float: "type({0}) is float and {0} - {0} == 0",
+    str: "type({0}) is str and ({0}.isascii() or is_utf8({0}))",
+    bytes: "type({0}) is bytes",
+    None: "{0} is None",
+    type(None): "{0} is None",
+    decimal.Decimal: "type({0}) is Decimal and not {0}.is_snan()",
+    datetime.datetime: "type({0}) is datetime and ({0}.tzinfo is UTC or datetime_problem({0}) is None)",
+    datetime.date: "type({0}) is date",
+    uuid.UUID: "type({0}) is UUID",
+}
+"""What holds of a value exactly when its check of `_SIMPLE` passes."""
+_NAMES: dict[str, Any] = {
+    "Decimal": decimal.Decimal,
+    "UTC": datetime.UTC,
+    "UUID": uuid.UUID,
+    "date": datetime.date,
+    "datetime": datetime.datetime,
+    "datetime_problem": _datetime_problem,
+    "is_utf8": is_utf8,
+}
+
+
+def _acceptance(cls: type, fields: dict[str, tuple[Any, ...]]) -> Callable[[Any], bool]:
+    """Whether a value is an instance that would pass the checks of these fields, each of one of some simple types.
+
+    All in one function: a call for each field costs four times as much. Only names of attributes and tests of the table come into its text.
+    """
+    tests = ["type(value) is cls"]
+    for number, (attribute, members) in enumerate(fields.items()):
+        local = f"field_{number}"
+        test = " or ".join(_TESTS[member].format(local) for member in members)
+        tests.append(f"({test.replace(local, f'({local} := value.{attribute})', 1)})")
+    accepts: Callable[[Any], bool] = eval(f"lambda value: {' and '.join(tests)}", {**_NAMES, "cls": cls})  # noqa: S307  see above
+    return accepts
+
+
+def _nothing(value: Any) -> bool:
+    """Accept nothing: what its class is made of is not known yet."""
+    return False
+
+
+def _members(kind: Any) -> tuple[Any, ...]:
+    return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+
+
+def _is_attribute(name: str) -> bool:
+    """Whether the name means in a text what it means to `getattr`."""
+    return name.isascii() and name.isidentifier() and not keyword.iskeyword(name)
+
+
+def _is_simple(kind: Any) -> bool:
+    try:
+        return kind in _TESTS
+    except TypeError:  # not every declared type has a hash
+        return False
 
 
 def _literal_check(allowed: tuple[Any, ...]) -> Check:

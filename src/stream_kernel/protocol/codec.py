@@ -66,23 +66,22 @@ class Codec:
 
     def tag_of(self, payload: Any) -> str | None:
         """The tag that a payload travels with; None for plain JSON. Raises `PayloadError` for a value that is neither."""
-        cls = type(payload)
-        if cls in PLAIN_TYPES:
-            return None
-        known = self._by_class.get(cls) or self._learn(cls)
-        if known is None:
-            raise refusal_of(payload)
-        return known[0]
+        return None if type(payload) in PLAIN_TYPES else self._known(payload)[0]
 
     def pack(self, payload: Any) -> Packed:
         """Encode a payload; raises `PayloadError`."""
-        tag = self.tag_of(payload)
-        data = encode_plain(payload) if tag is None else self._by_class[type(payload)][1].encode(payload)
-        if len(data) > self._max_bytes:
+        tag = None
+        if type(payload) in PLAIN_TYPES:
+            data = encode_plain(payload)
+        else:
+            tag, codec = self._known(payload)
+            data = codec.encode(payload)
+        size = len(data)
+        if size > self._max_bytes:
             raise PayloadError(
-                f"is {len(data)} bytes encoded, over execution_ipc.max_frame_bytes = {self._max_bytes}: raise the limit or pass a path"
+                f"is {size} bytes encoded, over execution_ipc.max_frame_bytes = {self._max_bytes}: raise the limit or pass a path"
             )
-        return Packed(Raw(data), tag, len(data))
+        return Packed(Raw(data), tag, size)
 
     def pack_all(self, payloads: list[Any]) -> list[Packed] | None:
         """Encode plain payloads in one go; None when one is not plain, or cannot be encoded: `pack` says of which one, and why."""
@@ -93,18 +92,23 @@ class Codec:
 
     def unpack(self, packed: Packed, wanted: str | None = None) -> Any:
         """Decode a payload. An untagged one becomes an instance of the `wanted` class, where one is named; raises `PayloadError`."""
-        if packed.tag is not None:
-            codec = self._by_tag.get(packed.tag)
-            if codec is None:
-                raise PayloadError(f"has the type tag '{packed.tag}', which no node here declares")
-            return codec.decode(packed.data)
-        if wanted is not None:
-            return self._by_tag[wanted].adopt(packed.data)
-        return decode_plain(packed.data)
+        if packed.tag is None:
+            return decode_plain(packed.data) if wanted is None else self._by_tag[wanted].adopt(packed.data)
+        codec = self._by_tag.get(packed.tag)
+        if codec is None:
+            raise PayloadError(f"has the type tag '{packed.tag}', which no node here declares")
+        return codec.decode(packed.data)
 
     def plain(self, packed: Packed) -> Any:
         """The payload as plain JSON, whatever its class."""
         return decode_plain(packed.data)
+
+    def _known(self, payload: Any) -> tuple[str, TypedCodec]:
+        """Tag and codec of its class; raises `PayloadError` for a class that is none of the messages."""
+        known = self._by_class.get(type(payload)) or self._learn(type(payload))
+        if known is None:
+            raise refusal_of(payload)
+        return known
 
     def _learn(self, cls: type) -> tuple[str, TypedCodec] | None:
         if not self._tags or not is_message_class(cls) or type_tag(cls) not in self._tags:
