@@ -1,0 +1,47 @@
+"""A run: the chosen workloads one after the other, then table, JSON and chart into a folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from bench_calls import asynchronous_calls, batches_of_records, calls_at_once, synchronous_calls
+from bench_chart import chart
+from bench_figures import Curve, Table
+from bench_lineup import Lineup
+from bench_machine import this_machine
+from bench_report import Report, data, page
+from bench_targets import verdicts
+from bench_turns import Effort
+from bench_watchdog import Watchdog
+
+Workload = Callable[[Effort, Lineup, Watchdog], Awaitable[Sequence[Table | Curve]]]
+
+WORKLOADS: dict[str, Workload] = {
+    "W1": synchronous_calls,
+    "W2": asynchronous_calls,
+    "W3": calls_at_once,
+    "W4": batches_of_records,
+}
+
+
+async def run(effort: Effort, lineup: Lineup, names: Sequence[str], options: str, say: Callable[[str], object]) -> Report:
+    """Run these workloads. Raises `WrongAnswer`."""
+    machine, began, watchdog = this_machine(), time.monotonic(), Watchdog()
+    found: list[Table | Curve] = []
+    for name in names:
+        say(f"{name} (after {time.monotonic() - began:.0f} s)")
+        found += await WORKLOADS[name](effort, lineup, watchdog)
+    machine.load_at_end = this_machine().load_at_start
+    tables = [one for one in found if isinstance(one, Table)]
+    curves = [one for one in found if isinstance(one, Curve)]
+    return Report(machine, options, time.monotonic() - began, tables, curves, verdicts(tables))
+
+
+def write(report: Report, folder: Path) -> None:
+    """Into `folder`: `benchmark.md`, `benchmark.json`, `benchmark.svg`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "benchmark.md").write_text(page(report), encoding="utf-8")
+    (folder / "benchmark.json").write_bytes(data(report))
+    (folder / "benchmark.svg").write_text(chart(report), encoding="utf-8")
