@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import anyio
 import anyio.to_process
@@ -28,7 +28,7 @@ class Peer:
     def __init__(self, workers: int = 1) -> None:
         self.workers = workers
 
-    async def __aenter__(self) -> Peer:
+    async def __aenter__(self) -> Self:
         await self.open()
         return self
 
@@ -129,8 +129,9 @@ async def by_callbacks(submit: Callable[..., object]) -> Any:
     """Await what tells its end, from a thread, to `callback` or to `error_callback`."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()
-    submit(
-        callback=partial(loop.call_soon_threadsafe, future.set_result),
-        error_callback=partial(loop.call_soon_threadsafe, future.set_exception),
-    )
+
+    def tell(settle: Callable[[Any], None]) -> Callable[[Any], object]:
+        return lambda outcome: loop.call_soon_threadsafe(settle, outcome)
+
+    submit(callback=tell(future.set_result), error_callback=tell(future.set_exception))
     return await future

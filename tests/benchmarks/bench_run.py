@@ -7,11 +7,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from bench_calls import asynchronous_calls, batches_of_records, calls_at_once, synchronous_calls
+from bench_chain import chain_of_groups
 from bench_chart import chart
+from bench_cpu import cpu_bound
 from bench_figures import Curve, Table
+from bench_growth import growth
+from bench_life import kill_to_ready, start_to_ready
 from bench_lineup import Lineup
 from bench_machine import this_machine
+from bench_memory import resident_memory
 from bench_report import Report, data, page
+from bench_sizes import large_payloads, typed_payloads
 from bench_targets import verdicts
 from bench_turns import Effort
 from bench_watchdog import Watchdog
@@ -23,6 +29,14 @@ WORKLOADS: dict[str, Workload] = {
     "W2": asynchronous_calls,
     "W3": calls_at_once,
     "W4": batches_of_records,
+    "W5": large_payloads,
+    "W6": typed_payloads,
+    "W7": chain_of_groups,
+    "W8": cpu_bound,
+    "W9": start_to_ready,
+    "W10": resident_memory,
+    "W11": kill_to_ready,
+    "growth": growth,
 }
 
 

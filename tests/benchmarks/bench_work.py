@@ -5,6 +5,7 @@ Peers and workers of the kernel import this module by name; it imports nothing t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,11 @@ def burn(message: Record) -> Record:
     for step in range(int(message["turns"])):
         total = (total * 1103515245 + step) % 2147483648
     return {"n": message["n"], "total": total}
+
+
+def own_pid(message: Record) -> Record:
+    """Which process it is."""
+    return {"pid": os.getpid()}
 
 
 def hop_many(messages: list[Record]) -> list[Record]:
