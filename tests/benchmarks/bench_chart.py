@@ -1,6 +1,7 @@
 """A run as a chart: the targets as bars, the curves of growth below.
 
-SVG by hand is some kilobytes of text, where libraries draw every letter. Nothing is filled behind it, and its colours are of a middle brightness: it is read on white pages and on dark ones.
+SVG by hand is some kilobytes of text, where libraries draw every letter. Nothing is filled behind it, and its colours are of a middle
+brightness: it is read on white pages and on dark ones.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from bench_figures import Table
 from bench_kernel import OURS, one_group
 from bench_lineup import Lineup
 from bench_payloads import records
-from bench_turns import Contender, Effort, check, in_a_thread, take_turns
+from bench_turns import Contender, Effort, NoFigure, check, in_a_thread, take_turns
 from bench_watchdog import Watchdog
 from bench_work import own_pid, work
 
@@ -27,6 +27,7 @@ from stream_kernel.observability.events import LifecycleEvent
 BARE = "bare interpreters"
 _BARE_PROGRAM = "import orjson, msgspec"
 _PATIENCE_SECONDS = 60.0
+_REPLACED_SECONDS = 10.0
 
 
 async def start_to_ready(effort: Effort, lineup: Lineup, watchdog: Watchdog) -> list[Table]:
@@ -119,8 +120,8 @@ def _killed_ours() -> float:
     with MultiprocessBootstrapSupervisor(one_group(), sink=replaced) as supervisor:
         supervisor.call("work", records(1)[0])
         began = _kill(supervisor.snapshot().groups[0].workers[0].pid)
-        if not replaced.is_ready.wait(_PATIENCE_SECONDS):
-            raise TimeoutError("no replacement")
+        if not replaced.is_ready.wait(_REPLACED_SECONDS):
+            raise NoFigure(f"no replacement within {_REPLACED_SECONDS:g} s of the kill")
     return (replaced.at - began) * 1e3
 
 
@@ -168,7 +169,7 @@ def _kill(pid: int | None) -> float:
 
 def _until_answer(began: float, call: Callable[[Any], Any]) -> float:
     """Milliseconds until a call succeeds, tried again while it does not."""
-    while perf_counter() - began < _PATIENCE_SECONDS:
+    while perf_counter() - began < _REPLACED_SECONDS:
         record = records(1)[0]
         try:
             answer = call(record)
@@ -177,4 +178,4 @@ def _until_answer(began: float, call: Callable[[Any], Any]) -> float:
         seconds = perf_counter() - began
         check("a replacement", [answer], [work(record)])
         return seconds * 1e3
-    raise TimeoutError("no answer after a kill")
+    raise NoFigure(f"no answer within {_REPLACED_SECONDS:g} s of the kill")

@@ -43,6 +43,10 @@ class Contender(msgspec.Struct):
     note: str = ""
 
 
+class NoFigure(Exception):
+    """A contender cannot do this at all: its row says why, in the place of figures."""
+
+
 class WrongAnswer(Exception):
     """A contender did not do the work."""
 
@@ -52,6 +56,7 @@ async def take_turns(
 ) -> Table:
     """All rounds of a table. Each contender has a turn before the first round for the warmth, unless a start itself is measured."""
     rows = {contender.name: Row(contender.name, note=contender.note) for contender in contenders}
+    out: set[str] = set()
     if not is_cold:
         for contender in contenders:
             if contender.peer is None or not contender.peer.is_restless:
@@ -61,7 +66,14 @@ async def take_turns(
         order = [*contenders[first:], *contenders[:first]]
         # There and back, so that nobody always comes after the same one.
         for contender in order if number % 2 == 0 else order[::-1]:
-            rows[contender.name].rounds.append(await _turn(contender, key, watchdog))
+            row = rows[contender.name]
+            if contender.name in out:
+                continue
+            try:
+                row.rounds.append(await _turn(contender, key, watchdog))
+            except NoFigure as reason:
+                row.rounds, row.note = [], str(reason)
+                out.add(contender.name)
     return Table(key, title, unit, list(rows.values()))
 
 
@@ -82,8 +94,13 @@ async def _turn(contender: Contender, key: str, watchdog: Watchdog) -> float:
 WARM_CALLS = 5
 
 
-def _timed(function: Function, run: Callable[[Any], Any], payloads: list[Any], name: str) -> float:
-    """The median time of `run`, in seconds, without the first ones."""
+def warm_calls(calls: int) -> int:
+    """How many calls go before so many that are timed: few where calls are few, because large."""
+    return min(WARM_CALLS, max(1, calls // 10))
+
+
+def _timed(function: Function, run: Callable[[Any], Any], payloads: list[Any], name: str, warm: int) -> float:
+    """The median time of `run`, in seconds, without the first `warm` ones."""
     times, answers = [], []
     for payload in payloads:
         began = time.perf_counter()
@@ -91,10 +108,10 @@ def _timed(function: Function, run: Callable[[Any], Any], payloads: list[Any], n
         times.append(time.perf_counter() - began)
         answers.append(answer)
     check(name, answers, list(map(function, payloads)))
-    return median(times[min(WARM_CALLS, len(times) // 2) :])
+    return median(times[warm:])
 
 
-async def _timed_async(function: Function, run: Callable[[Any], Awaitable[Any]], payloads: list[Any], name: str) -> float:
+async def _timed_async(function: Function, run: Callable[[Any], Awaitable[Any]], payloads: list[Any], name: str, warm: int) -> float:
     times, answers = [], []
     for payload in payloads:
         began = time.perf_counter()
@@ -102,15 +119,16 @@ async def _timed_async(function: Function, run: Callable[[Any], Awaitable[Any]],
         times.append(time.perf_counter() - began)
         answers.append(answer)
     check(name, answers, list(map(function, payloads)))
-    return median(times[min(WARM_CALLS, len(times) // 2) :])
+    return median(times[warm:])
 
 
 def one_at_a_time(peer: Peer, function: Function, fresh: Callable[[], Any], calls: int) -> Turn:
     """The median time of a synchronous call, in µs."""
 
     def measure() -> float:
-        payloads = [fresh() for _ in range(WARM_CALLS + calls)]
-        return _timed(function, partial(peer.call, function), payloads, peer.name) * 1e6
+        warm = warm_calls(calls)
+        payloads = [fresh() for _ in range(warm + calls)]
+        return _timed(function, partial(peer.call, function), payloads, peer.name, warm) * 1e6
 
     return in_a_thread(measure)
 
@@ -119,8 +137,9 @@ def one_at_a_time_async(peer: Peer, function: Function, fresh: Callable[[], Any]
     """The median time of an asynchronous call, in µs."""
 
     async def measure() -> float:
-        payloads = [fresh() for _ in range(WARM_CALLS + calls)]
-        return await _timed_async(function, partial(peer.call_async, function), payloads, peer.name) * 1e6
+        warm = warm_calls(calls)
+        payloads = [fresh() for _ in range(warm + calls)]
+        return await _timed_async(function, partial(peer.call_async, function), payloads, peer.name, warm) * 1e6
 
     return measure
 
@@ -157,7 +176,7 @@ def batches(name: str, run: Batches, function: Function, fresh: Callable[[int], 
 
     def measure() -> float:
         given = [fresh(size) for _ in range(1 + calls)]
-        return size / _timed(partial(_each, function), partial(run, function), given, name)
+        return size / _timed(partial(_each, function), partial(run, function), given, name, 1)
 
     return in_a_thread(measure)
 
@@ -167,7 +186,7 @@ def batches_async(name: str, run: AsyncBatches, function: Function, fresh: Calla
 
     async def measure() -> float:
         given = [fresh(size) for _ in range(1 + calls)]
-        return size / await _timed_async(partial(_each, function), partial(run, function), given, name)
+        return size / await _timed_async(partial(_each, function), partial(run, function), given, name, 1)
 
     return measure
 
