@@ -40,6 +40,9 @@ class Table(msgspec.Struct):
     title: str
     unit: Unit
     rows: list[Row] = []
+    """The first one is ours."""
+    has_ratios: bool = True
+    """Differences near zero have none that say anything."""
 
     def row(self, name: str) -> Row | None:
         return next((row for row in self.rows if row.name == name), None)

@@ -67,7 +67,7 @@ async def resident_memory(effort: Any, lineup: Any, watchdog: Any) -> list[Any]:
     calls = effort.count(100_000, 100)
     contenders = {"kernel": "stream_kernel", **({"executor": "ProcessPoolExecutor (spawn)"} if lineup.has("executor") else {})}
     tables = {who: Table(f"W10/{who}", f"resident memory of the {who}, {calls:,} calls", "MB") for who in ("worker", "parent")}
-    growth = Table("W10/growth", f"growth of resident memory from {calls // 10:,} to {calls:,} calls", "MB")
+    growth = Table("W10/growth", f"growth of resident memory from {calls // 10:,} to {calls:,} calls", "MB", has_ratios=False)
     rows: dict[str, Row] = {}
 
     def note(table: Table, name: str, figure: float) -> None:

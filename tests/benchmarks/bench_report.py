@@ -85,16 +85,16 @@ def _table(table: Table) -> str:
         f"| | {table.unit} | middle half | ours to it | middle half | |",
         "|---|---:|---|---:|---|---|",
     ]
-    ours = table.rows[0]
+    ours = table.rows[0] if table.has_ratios else None
     return "\n".join([*lines, *(_row(row, ours) for row in table.rows)])
 
 
-def _row(row: Row, ours: Row) -> str:
+def _row(row: Row, ours: Row | None) -> str:
     spread = row.spread
     if spread is None:
         return _line([row.name, "", "", "", "", row.note or "not measured"])
     cells = [row.name, number(spread.median), f"{number(spread.low)} … {number(spread.high)}"]
-    if row is ours or len(ours.rounds) != len(row.rounds) or min(row.rounds) <= 0:
+    if ours is None or row is ours or len(ours.rounds) != len(row.rounds) or min(row.rounds) <= 0:
         return _line([*cells, "", "", row.note])
     ratio = spread_of(ratios(ours.rounds, row.rounds))
     return _line([*cells, f"{ratio.median:.2f}", f"{ratio.low:.2f} … {ratio.high:.2f}", row.note])
@@ -150,7 +150,7 @@ def _table_data(table: Table) -> dict[str, Any]:
     ours = table.rows[0]
     rows = []
     for row in table.rows:
-        is_comparable = len(row.rounds) == len(ours.rounds) and all(row.rounds)
+        is_comparable = table.has_ratios and len(row.rounds) == len(ours.rounds) and all(row.rounds)
         ratio = ratios(ours.rounds, row.rounds) if is_comparable and row.rounds else []
         rows.append(
             {
