@@ -22,7 +22,6 @@ async def memory_of(contender: str, calls: int) -> dict[str, list[float]]:
     from bench_kernel import AsyncKernel
     from bench_payloads import records
     from bench_peers import Executor, Peer
-    from bench_turns import many_at_once
     from bench_work import own_pid, work
 
     found: dict[str, list[float]] = {"parent": [], "worker": []}
@@ -45,10 +44,26 @@ async def memory_of(contender: str, calls: int) -> dict[str, list[float]]:
         for goal in (calls // 10, calls):
             while done < goal:
                 step = min(_STEP, goal - done)
-                await many_at_once(peer, work, records, step, _IN_FLIGHT)()
+                await _calls(peer, records(step))
                 done += step
             note()
     return found
+
+
+async def _calls(peer: Any, given: list[Any]) -> None:
+    """Many at once, and the collector as it always is: what it leaves lying is resident too."""
+    import asyncio
+
+    from bench_turns import check
+    from bench_work import work
+
+    waiting = iter(given)
+
+    async def take() -> None:
+        for record in waiting:
+            check(peer.name, [await peer.call_async(work, record)], [work(record)])
+
+    await asyncio.gather(*(take() for _ in range(_IN_FLIGHT)))
 
 
 def resident(pid: int | None) -> float:

@@ -102,6 +102,7 @@ def warm_calls(calls: int) -> int:
 @contextmanager
 def inputs_out_of_sight() -> Iterator[None]:
     """The inputs of a whole round are there before it, which no caller would have: the collector does not go through them."""
+    gc.collect()
     gc.freeze()
     try:
         yield
