@@ -20,6 +20,7 @@ from bench_turns import (
     Turn,
     batches,
     batches_async,
+    calls_for,
     check,
     in_a_thread,
     many_at_once,
@@ -75,9 +76,10 @@ async def asynchronous_calls(effort: Effort, lineup: Lineup, watchdog: Watchdog)
     """W2."""
     calls = effort.count(_CALLS, 5)
     async with AsyncKernel() as ours, lineup.entered(ASYNCHRONOUS) as peers:
-        contenders = [
-            Contender(peer.name, one_at_a_time_async(peer, work, one_record, calls), peer, _how(peer)) for peer in (ours, *peers.values())
-        ]
+        contenders = []
+        for peer in (ours, *peers.values()):
+            turn = one_at_a_time_async(peer, work, one_record, calls_for(peer, calls))
+            contenders.append(Contender(peer.name, turn, peer, _how(peer)))
         return [await take_turns("W2", "one asynchronous call at a time", "µs", contenders, effort.rounds, watchdog)]
 
 
@@ -117,7 +119,8 @@ def _batch_contenders(ours: Kernel, awaited: AsyncKernel, peers: list[Peer], siz
             run = _as_one_awaited_call(peer)
             contenders.append(Contender(f"{peer.name}, {ONE_CALL}", batches_async(peer.name, run, work, records, size, calls), peer))
         elif peer.is_restless:
-            contenders.append(Contender(peer.name, batches_async(peer.name, peer.batch_async, work, records, size, calls), peer))
+            turn = batches_async(peer.name, peer.batch_async, work, records, size, calls_for(peer, calls))
+            contenders.append(Contender(peer.name, turn, peer))
         else:
             contenders.append(Contender(peer.name, batches(peer.name, peer.batch, work, records, size, calls), peer))
         if type(peer) is Executor:

@@ -18,6 +18,9 @@ _START = datetime(2024, 1, 1, tzinfo=UTC)
 FILLED = 0.97
 """How much of its nominal size a payload has as JSON: the rest is room for what goes around it, since 8 MiB is the kernel's own bound."""
 
+_AROUND = 60
+"""Bytes of a nested payload without its records."""
+
 
 def records(count: int) -> list[Record]:
     """Small flat records."""
@@ -36,11 +39,11 @@ def burners(count: int, turns: int) -> list[Record]:
 
 def nested(size: int) -> Record:
     """Records in a list: integers, floats, texts, truths, lists; about `size` bytes as JSON."""
-    number = next(_numbers)
-    if size < 2 * len(msgspec.json.encode(_entry(number))):
-        return {"n": number, "text": "x" * max(0, round(size * FILLED) - 25)}
-    count = round(size * FILLED / (len(msgspec.json.encode(_entry(number))) + 1))
-    return {"n": number, "records": [_entry(n) for n in itertools.islice(_numbers, count)]}
+    number, wanted = next(_numbers), round(size * FILLED)
+    count = max(0, wanted - _AROUND) // (len(msgspec.json.encode(_entry(number))) + 2)
+    payload = {"n": number, "records": [_entry(n) for n in itertools.islice(_numbers, count)], "rest": ""}
+    payload["rest"] = "x" * (wanted - len(msgspec.json.encode(payload)))
+    return payload
 
 
 def _entry(n: int) -> Record:
