@@ -54,15 +54,23 @@ def main() -> int:
     logging.getLogger("stream_kernel").setLevel(logging.CRITICAL)  # workers are killed on purpose
     adopt_orphans()
     end_on_signals()
-    options = " ".join(["bench.py", *sys.argv[2:]])
+    options = " ".join(["bench.py", *(argument for argument in sys.argv[1:] if argument != str(given.folder))])
     try:
-        report = asyncio.run(run(effort, lineup, given.only, options, lambda words: print(words, file=sys.stderr, flush=True)))
+        report = asyncio.run(
+            run(
+                effort,
+                lineup,
+                given.only,
+                options,
+                say=lambda words: print(words, file=sys.stderr, flush=True),
+                note=lambda so_far: write(so_far, given.folder),
+            )
+        )
     except WrongAnswer as problem:
         print(f"bench.py: {problem}", file=sys.stderr)
         return 1
     finally:
         kill_descendants()
-    write(report, given.folder)
     print(page(report))
     return 0
 

@@ -67,8 +67,10 @@ async def synchronous_calls(effort: Effort, lineup: Lineup, watchdog: Watchdog) 
     async with Kernel() as ours, lineup.entered(("pipe", *SYNCHRONOUS)) as peers:
         contenders = [Contender(OURS, one_at_a_time(ours, work, one_record, calls), ours)]
         for peer in peers.values():
-            turn = ping_pong(peer, one_record, calls) if isinstance(peer, PingPong) else one_at_a_time(peer, work, one_record, calls)
-            contenders.append(Contender(peer.name, turn, peer))
+            if isinstance(peer, PingPong):
+                contenders.append(Contender(peer.name, ping_pong(peer, one_record, calls), peer, peer.note))
+            else:
+                contenders.append(Contender(peer.name, one_at_a_time(peer, work, one_record, calls), peer))
         return [await take_turns("W1", "one synchronous call at a time", "µs", contenders, effort.rounds, watchdog)]
 
 

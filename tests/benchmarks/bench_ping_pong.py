@@ -36,10 +36,18 @@ class PingPong(Peer):
     def __init__(self, workers: int = 1) -> None:
         super().__init__(workers)
         self._child: subprocess.Popen[bytes] | None = None
+        self._cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+    @property
+    def note(self) -> str:
+        """Where its ends are."""
+        if not self._cpus:
+            return "not pinned: this system cannot"
+        return "one CPU for both ends: no limit" if len(self._cpus) == 1 else f"pinned to CPUs {self._cpus[0]} and {self._cpus[-1]}"
 
     async def open(self) -> None:
         self._child = subprocess.Popen([sys.executable, "-I", "-S", "-c", _ECHO], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
-        if hasattr(os, "sched_setaffinity"):
+        if self._cpus:
             self._cpus = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(self._child.pid, {self._cpus[-1]})
 
@@ -51,12 +59,12 @@ class PingPong(Peer):
 
     def pin(self) -> None:
         """Bind the calling thread to the first CPU; the child has the last one."""
-        if hasattr(os, "sched_setaffinity"):
+        if self._cpus:
             os.sched_setaffinity(0, {self._cpus[0]})
 
     def unpin(self) -> None:
         """Let the calling thread run anywhere."""
-        if hasattr(os, "sched_setaffinity"):
+        if self._cpus:
             os.sched_setaffinity(0, self._cpus)
 
     def call(self, function: Function, payload: Any) -> Any:

@@ -40,17 +40,24 @@ WORKLOADS: dict[str, Workload] = {
 }
 
 
-async def run(effort: Effort, lineup: Lineup, names: Sequence[str], options: str, say: Callable[[str], object]) -> Report:
-    """Run these workloads. Raises `WrongAnswer`."""
-    machine, began, watchdog = this_machine(), time.monotonic(), Watchdog()
-    found: list[Table | Curve] = []
+async def run(
+    effort: Effort, lineup: Lineup, names: Sequence[str], options: str, *, say: Callable[[str], object], note: Callable[[Report], object]
+) -> Report:
+    """Run these workloads; `note` gets what there is after each, since a later one may not end well. Raises `WrongAnswer`."""
+    report = Report(this_machine(), options, 0.0, [], [], [])
+    began, watchdog = time.monotonic(), Watchdog()
     for name in names:
         say(f"{name} (after {time.monotonic() - began:.0f} s)")
-        found += await WORKLOADS[name](effort, lineup, watchdog)
-    machine.load_at_end = this_machine().load_at_start
-    tables = [one for one in found if isinstance(one, Table)]
-    curves = [one for one in found if isinstance(one, Curve)]
-    return Report(machine, options, time.monotonic() - began, tables, curves, verdicts(tables))
+        for found in await WORKLOADS[name](effort, lineup, watchdog):
+            if isinstance(found, Table):
+                report.tables.append(found)
+            else:
+                report.curves.append(found)
+        report.verdicts = verdicts(report.tables)
+        report.seconds = time.monotonic() - began
+        report.machine.load_at_end = this_machine().load_at_start
+        note(report)
+    return report
 
 
 def write(report: Report, folder: Path) -> None:

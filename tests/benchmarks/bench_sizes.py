@@ -32,9 +32,11 @@ async def large_payloads(effort: Effort, lineup: Lineup, watchdog: Watchdog) -> 
                 calls = effort.count(full)
                 contenders = [Contender(OURS, _rate(one_at_a_time(ours, give_back, fresh, calls)), ours)]
                 for peer in peers.values():
-                    is_bare = isinstance(peer, PingPong)
-                    turn = ping_pong(peer, fresh, calls) if isinstance(peer, PingPong) else one_at_a_time(peer, give_back, fresh, calls)
-                    contenders.append(Contender(peer.name, _rate(turn), peer, "the same JSON, made before" if is_bare else ""))
+                    if isinstance(peer, PingPong):
+                        note = f"the same JSON, made before; {peer.note}"
+                        contenders.append(Contender(peer.name, _rate(ping_pong(peer, fresh, calls)), peer, note))
+                    else:
+                        contenders.append(Contender(peer.name, _rate(one_at_a_time(peer, give_back, fresh, calls)), peer))
                 what = "nested records" if shape == "nested" else "one long string"
                 title = f"{what} of {size} there and back, calls a second"
                 tables.append(

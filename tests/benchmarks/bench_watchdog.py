@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
-TURN_SECONDS = 180.0
+TURN_SECONDS = 300.0
 
 
 class Watchdog:

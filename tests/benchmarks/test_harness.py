@@ -171,7 +171,7 @@ def test_an_effort_never_asks_for_nothing() -> None:
 def test_the_smallest_run_gives_table_data_and_chart(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     without = ",".join((*LIBRARIES, "forkserver"))
-    command = [sys.executable, SCRIPT, tmp_path, "--quick", "--rounds", "1", "--only", "W1,W2,W6", "--without", without]
+    command = [sys.executable, str(SCRIPT), str(tmp_path), "--quick", "--rounds", "1", "--only", "W1,W2,W6", "--without", without]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "benchmark.json").read_bytes())
@@ -182,7 +182,7 @@ def test_the_smallest_run_gives_table_data_and_chart(tmp_path: Path) -> None:
 
 
 def test_an_unknown_workload_is_refused(tmp_path: Path) -> None:
-    command = [sys.executable, SCRIPT, tmp_path, "--only", "W99"]
+    command = [sys.executable, str(SCRIPT), str(tmp_path), "--only", "W99"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "there is no workload W99" in done.stderr
