@@ -1,4 +1,4 @@
-"""A run as a chart: the targets as bars, the curves of growth below.
+"""A run as a chart: the targets, the contenders of some workloads, the curves of growth.
 
 SVG by hand is some kilobytes of text, where libraries draw every letter. Nothing is filled behind it, and its colours are of a middle
 brightness: it is read on white pages and on dark ones.
@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from statistics import median
 from xml.sax.saxutils import escape
 
-from bench_figures import Curve
+from bench_figures import Curve, Table
 from bench_growth_verdict import growth_of
 from bench_report import Report, number
 from bench_targets import Verdict
 
 WIDTH = 880
 _TEXT, _FAINT, _GOOD, _BAD, _MARK = "#787878", "#9a9a9a55", "#2f8f5b", "#d1602b", "#8a63d2"
+_OTHER = "#5b84b1"
+_SHOWN = ("W1", "W2", "W3", "W4/100", "W7/chain", "W9/4")
 _LINE = 24
 _LABEL = 330
 _BAR = 380
@@ -36,6 +38,14 @@ def chart(report: Report) -> str:
         for verdict in measured:
             parts.append(_bar(verdict, top))
             top += _LINE
+    tables = [table for key in _SHOWN for table in report.tables if table.key == key]
+    if tables:
+        parts.append(_text(0, top + 22, "contenders: ours is green; a bar that fades out goes on"))
+        top += 36
+        for index in range(0, len(tables), 2):
+            pair = tables[index : index + 2]
+            parts += [_contenders(table, column * (WIDTH / 2 + 10), top) for column, table in enumerate(pair)]
+            top += 30 + 18 * max(len(table.rows) for table in pair)
     curves = [curve for curve in report.curves if len([point for point in curve.points if point.rounds]) > 1]
     if curves:
         parts.append(_text(0, top + 22, "growth: µs per unit, both scales logarithmic; a flat line grows as its work"))
@@ -50,7 +60,7 @@ def chart(report: Report) -> str:
     )
     height = round(top + 26)
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-8 0 {WIDTH + 16} {height}" width="{WIDTH + 16}" height="{height}" '
         f'font-family="system-ui, sans-serif" font-size="12" fill="{_TEXT}" role="img">'
     )
     return "\n".join([head, "<title>stream_kernel beside its peers</title>", *parts, "</svg>"]) + "\n"
@@ -62,7 +72,7 @@ def _text(x: float, y: float, words: str, *, size: int = 12, anchor: str = "star
 
 
 def _bar(verdict: Verdict, top: float) -> str:
-    """How far the target is reached: twice as good as the target is twice as far to the right, the target itself in the middle."""
+    """How far the target is reached, on a logarithmic scale: the target is in the middle, ten times better at the right end."""
     target, figure = verdict.target, verdict.figure
     assert figure is not None
     bound = target.at_most if target.at_most is not None else target.at_least
@@ -70,8 +80,8 @@ def _bar(verdict: Verdict, top: float) -> str:
     is_low = target.at_most is not None
 
     def place(value: float) -> float:
-        ratio = bound / value if is_low and value > 0 else value / bound if not is_low else 4.0
-        return _LABEL + _BAR * min(1.0, max(0.01, 0.5 + math.log(max(ratio, 1e-9), 4) / 2))
+        ratio = bound / value if is_low and value > 0 else value / bound if not is_low else 10.0
+        return _LABEL + _BAR * min(1.0, max(0.01, 0.5 + math.log10(max(ratio, 1e-9)) / 2))
 
     low, end, high = sorted([place(figure.low), place(figure.median), place(figure.high)])
     end = place(figure.median)
@@ -88,6 +98,25 @@ def _bar(verdict: Verdict, top: float) -> str:
             _text(_LABEL + _BAR + 8, top + 12, f"{number(figure.median)}{unit} ({sign} {number(bound)}{unit})"),
         ]
     )
+
+
+def _contenders(table: Table, left: float, top: float) -> str:
+    """All rows of a table as bars, none longer than four times ours: one slow peer would make all others short."""
+    figures = {row: row.spread.median for row in table.rows if row.spread is not None}
+    ours = table.rows[0]
+    full = min(max(figures.values()), 4 * figures[ours]) if ours in figures else max(figures.values(), default=1.0)
+    parts = [_text(left, top + 12, f"{table.key}: {table.title}, {table.unit}", weight="bold")]
+    for index, (row, figure) in enumerate(figures.items()):
+        y = top + 20 + 18 * index
+        length = 150 * min(1.0, figure / full)
+        colour = _GOOD if row is ours else _OTHER
+        fade = 0.8 if figure <= full else 0.4
+        parts += [
+            _text(left + 215, y + 10, row.name, size=10, anchor="end"),
+            f'<rect x="{left + 220:.0f}" y="{y:.0f}" width="{length:.1f}" height="13" rx="2" fill="{colour}" fill-opacity="{fade}"/>',
+            _text(left + 226 + length, y + 10, number(figure), size=10),
+        ]
+    return "".join(parts)
 
 
 def _panel(curve: Curve, left: float, top: float) -> str:

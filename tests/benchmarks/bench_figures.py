@@ -19,7 +19,7 @@ class Spread(msgspec.Struct, frozen=True):
     high: float
 
 
-class Row(msgspec.Struct):
+class Row(msgspec.Struct, eq=False):
     """One contender in a table: a figure for each round."""
 
     name: str
