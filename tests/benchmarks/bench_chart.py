@@ -112,7 +112,7 @@ def _contenders(table: Table, left: float, top: float) -> str:
         colour = _GOOD if row is ours else _OTHER
         fade = 0.8 if figure <= full else 0.4
         parts += [
-            _text(left + 215, y + 10, row.name, size=10, anchor="end"),
+            _text(left + 215, y + 10, row.name.replace("the batch as", "as"), size=10, anchor="end"),
             f'<rect x="{left + 220:.0f}" y="{y:.0f}" width="{length:.1f}" height="13" rx="2" fill="{colour}" fill-opacity="{fade}"/>',
             _text(left + 226 + length, y + 10, number(figure), size=10),
         ]
