@@ -60,21 +60,34 @@ async def take_turns(
     if not is_cold:
         for contender in contenders:
             if contender.peer is None or not contender.peer.is_restless:
-                await _turn(contender, key, watchdog)
+                if await _figure(contender, rows[contender.name], key, watchdog) is None:
+                    out.add(contender.name)
     for number in range(rounds):
         first = number % len(contenders)
         order = [*contenders[first:], *contenders[:first]]
         # There and back, so that nobody always comes after the same one.
         for contender in order if number % 2 == 0 else order[::-1]:
-            row = rows[contender.name]
             if contender.name in out:
                 continue
-            try:
-                row.rounds.append(await _turn(contender, key, watchdog))
-            except NoFigure as reason:
-                row.rounds, row.note = [], str(reason)
+            row = rows[contender.name]
+            figure = await _figure(contender, row, key, watchdog)
+            if figure is None:
+                row.rounds = []
                 out.add(contender.name)
+            else:
+                row.rounds.append(figure)
     return Table(key, title, unit, list(rows.values()))
+
+
+async def _figure(contender: Contender, row: Row, key: str, watchdog: Watchdog) -> float | None:
+    """The figure of a turn; None for one that failed, and then the row says why."""
+    try:
+        return await _turn(contender, key, watchdog)
+    except WrongAnswer:
+        raise
+    except Exception as reason:  # noqa: BLE001  a library that fails is a result, and the others go on
+        row.note = str(reason) if isinstance(reason, NoFigure) else f"failed: {type(reason).__name__}: {reason}".splitlines()[0]
+        return None
 
 
 def calls_for(peer: Peer, calls: int) -> int:

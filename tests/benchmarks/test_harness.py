@@ -114,6 +114,19 @@ async def test_everybody_begins_and_nobody_always_comes_after_the_same_one() -> 
     assert [len(row.rounds) for row in table.rows] == [4, 4, 4]
 
 
+async def test_who_fails_has_a_row_that_says_so_and_no_figures() -> None:
+    figures = iter([1.0, 2.0])
+
+    async def turn() -> float:
+        figure = next(figures, None)
+        if figure is None:
+            raise OSError("broken")
+        return figure
+
+    table = await take_turns("T", "", "µs", [Contender("A", turn)], 3, Watchdog())
+    assert (table.rows[0].rounds, table.rows[0].note) == ([], "failed: OSError: broken")
+
+
 async def test_who_cannot_do_a_thing_has_a_row_that_says_so() -> None:
     async def turn() -> float:
         raise NoFigure("hangs")
