@@ -59,9 +59,9 @@ async def take_turns(
     out: set[str] = set()
     if not is_cold:
         for contender in contenders:
-            if contender.peer is None or not contender.peer.is_restless:
-                if await _figure(contender, rows[contender.name], key, watchdog) is None:
-                    out.add(contender.name)
+            is_restless = contender.peer is not None and contender.peer.is_restless
+            if not is_restless and await _figure(contender, rows[contender.name], key, watchdog) is None:
+                out.add(contender.name)
     for number in range(rounds):
         first = number % len(contenders)
         order = [*contenders[first:], *contenders[:first]]
