@@ -4,9 +4,10 @@
 
 Everybody does the same work on the same new inputs, warm, in turns, in one process, and every answer is checked. Exit code 0: the run was
 made, whatever it found; 1: a contender gave a wrong answer; 2: a peer is missing, or an option makes no sense; 3: a turn did not end.
+However it ends, no process is left behind.
 """
 
-# Workers of the peers that are spawned import this file again: what it needs is imported by `main` alone.
+# Workers of the peers that are spawned import this file again: what it needs is imported in its functions alone.
 from __future__ import annotations
 
 import argparse
@@ -34,6 +35,13 @@ def _names(text: str) -> list[str]:
 
 
 def main() -> int:
+    """The benchmark, with a process above it that ends what is left."""
+    from bench_guardian import guarded
+
+    return guarded(benchmark)
+
+
+def benchmark() -> int:
     """Run, write, say what was reached."""
     import asyncio
     import logging
@@ -42,7 +50,6 @@ def main() -> int:
     from bench_report import page
     from bench_run import WORKLOADS, run, write
     from bench_turns import Effort, WrongAnswer
-    from bench_watchdog import adopt_orphans, end_on_signals, kill_descendants
 
     given = _arguments(list(WORKLOADS))
     effort = Effort(given.rounds or 3, 0.1) if given.quick else Effort(given.rounds or 15)
@@ -52,8 +59,6 @@ def main() -> int:
         print(f"bench.py: {problem}", file=sys.stderr)
         return 2
     logging.getLogger("stream_kernel").setLevel(logging.CRITICAL)  # workers are killed on purpose
-    adopt_orphans()
-    end_on_signals()
     options = " ".join(["bench.py", *(argument for argument in sys.argv[1:] if argument != str(given.folder))])
     try:
         report = asyncio.run(
@@ -69,8 +74,6 @@ def main() -> int:
     except WrongAnswer as problem:
         print(f"bench.py: {problem}", file=sys.stderr)
         return 1
-    finally:
-        kill_descendants()
     print(page(report))
     return 0
 

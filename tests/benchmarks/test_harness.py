@@ -18,6 +18,7 @@ import pytest
 from bench_chart import chart
 from bench_figures import Curve, Point, Row, Table, best_of, ratios, spread_of
 from bench_growth_verdict import growth_of
+from bench_guardian import descendants
 from bench_kernel import OURS
 from bench_lineup import LIBRARIES, Lineup, Missing
 from bench_machine import Machine
@@ -25,7 +26,7 @@ from bench_payloads import LongStrings, nested, orders, records
 from bench_report import Report, data, number, page
 from bench_targets import TARGETS, Target, verdicts
 from bench_turns import Contender, Effort, NoFigure, WrongAnswer, check, take_turns
-from bench_watchdog import Watchdog, descendants
+from bench_watchdog import Watchdog
 
 SCRIPT = Path(__file__).with_name("bench.py")
 
@@ -205,14 +206,24 @@ def test_an_unknown_workload_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(60)
 @pytest.mark.skipif(sys.platform != "linux", reason="what is below a process is read in /proc")
-def test_an_interrupted_run_leaves_no_process_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_to_all", [True, False])
+def test_an_interrupted_run_leaves_no_process_behind(tmp_path: Path, is_to_all: bool) -> None:
     command = [sys.executable, str(SCRIPT), str(tmp_path), "--only", "W3", "--without", ",".join(LIBRARIES)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True) as running:
-        while len(below := descendants(running.pid)) < 3:  # a worker, one of a pool, its tracker
+        while len(below := descendants(running.pid)) < 4:  # the benchmark, a worker, one of a pool, its tracker
             time.sleep(0.01)
-        os.killpg(running.pid, signal.SIGINT)  # as a terminal does
+        if is_to_all:
+            os.killpg(running.pid, signal.SIGINT)  # as a terminal does
+        else:
+            running.terminate()
         _, complaints = running.communicate()
-    assert running.returncode == 130, complaints
-    for pid in below:
-        while Path(f"/proc/{pid}").exists():  # trackers of multiprocessing end a little after all others
-            time.sleep(0.01)
+    assert running.returncode == (130 if is_to_all else 143), complaints
+    left = [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
+    assert not [pid for pid in left if pid in below or _session(pid) == running.pid]
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
