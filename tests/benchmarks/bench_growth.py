@@ -31,12 +31,15 @@ Cost = Callable[[int], Awaitable[float]]
 async def growth(effort: Effort, lineup: Lineup, watchdog: Watchdog) -> list[Curve]:
     """All curves."""
     rounds = effort.part(0.2)
+    # A look goes less far, rather than to call a smaller amount by the name of a larger one.
+    sizes = [size for size in _BATCHES if size <= effort.count(_BATCHES[-1])]
+    widths = [width for width in _IN_FLIGHT if width <= effort.count(_IN_FLIGHT[-1])]
     async with Kernel() as ours, AsyncKernel() as awaited:
         found = [
-            await _curve(Curve("batch", "inputs in a call", "inputs in a call", "input"), _BATCHES, _batch(ours, effort), rounds, watchdog),
+            await _curve(Curve("batch", "inputs in a call", "inputs in a call", "input"), sizes, _batch(ours, effort), rounds, watchdog),
             await _curve(Curve("payload", "bytes of a payload", "bytes", "KiB"), _PAYLOADS, _payload(ours, effort), rounds, watchdog),
             await _curve(
-                Curve("in flight", "calls in flight", "calls in flight", "call"), _IN_FLIGHT, _flight(awaited, effort), rounds, watchdog
+                Curve("in flight", "calls in flight", "calls in flight", "call"), widths, _flight(awaited, effort), rounds, watchdog
             ),
         ]
     starts = Curve("start", "start of workers", "workers", "worker started")
@@ -63,7 +66,7 @@ async def _curve(curve: Curve, places: Sequence[int], cost: Cost, rounds: int, w
 def _batch(ours: Kernel, effort: Effort) -> Cost:
     async def cost(size: int) -> float:
         calls = min(100, max(1, effort.count(10_000) // size))
-        return 1 / await batches(OURS, ours.batch, work, records, max(1, effort.count(size)), calls)()
+        return 1 / await batches(OURS, ours.batch, work, records, size, calls)()
 
     return cost
 
@@ -87,7 +90,8 @@ def _flight(awaited: AsyncKernel, effort: Effort) -> Cost:
 def _workers(effort: Effort) -> Cost:
     async def cost(workers: int) -> float:
         async with AsyncKernel(workers) as kernel:
-            return 1 / await many_at_once(kernel, work, records, effort.count(4000, 100), 2 * workers)()
+            await many_at_once(kernel, work, records, 8 * workers, 2 * workers)()  # every one of them is to be warm
+            return 1 / await many_at_once(kernel, work, records, effort.count(4000, 20 * workers), 2 * workers)()
 
     return cost
 
