@@ -109,15 +109,16 @@ class GroupRunner:
         loaded, refused = self._load(items)
         if stop_at_failure and refused is not None:
             return refused
+        pause, ending = self._between_items, self._outputs.ending
         look = -inf
         for index, (item, message) in enumerate(zip(items, loaded, strict=True)):
-            if index and self._between_items is not None:
-                await self._between_items()
+            if pause is not None and index:
+                await pause()
             if self._now >= look:
                 if is_cancelled():
                     return ItemFailure(index, "transport", "cancelled by the caller", None, index > 0)
                 look = perf_counter() + self._look_seconds
-            if type(message) is ItemFailure:
+            if refused is not None and type(message) is ItemFailure:
                 take(message)
                 continue
             work = self._works[item.target]
@@ -125,7 +126,7 @@ class GroupRunner:
                 result = self._call(work, message, index, item, scope)
                 if work.is_async:
                     result = await self._await(work, result)
-                if take_one is not None and type(result) in self._outputs.ending:
+                if take_one is not None and type(result) in ending:
                     take_one(index, self._outputs.pack(work, result), work.name, item.steps + 1)
                     continue
                 outcome = [] if result is None else await self._follow(work, result, index, item, scope)
@@ -212,8 +213,8 @@ class GroupRunner:
         except BaseException as error:  # noqa: BLE001  user code: whatever it raises, SystemExit included, is this item's failure
             self._spend(work, started)
             raise self._raised(work.name, error) from None
-        self._now = perf_counter()
-        work.seconds += self._now - started
+        self._now = now = perf_counter()
+        work.seconds += now - started
         if self._on_return is not None and not work.is_async:
             self._on_return()
         return result
