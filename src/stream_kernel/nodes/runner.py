@@ -17,7 +17,7 @@ import msgspec
 from stream_kernel.errors import PayloadError
 from stream_kernel.nodes.context import NodeContext
 from stream_kernel.nodes.failure import NodeFailure, exception_name
-from stream_kernel.nodes.outputs import Carrier, Outputs, Sending, Trail, Work, wanted_of
+from stream_kernel.nodes.outputs import Carrier, Outputs, Trail, Work, wanted_of
 from stream_kernel.nodes.registry import BuiltNode
 from stream_kernel.reports import NodeTiming
 from stream_kernel.routing.items import Emission, InputItem, ItemFailure
@@ -244,7 +244,10 @@ class GroupRunner:
         outputs = result if kind is list or kind is tuple else (result,)
         # All are packed before the first goes on: the next node must not change what this one has returned.
         for sending in [self._outputs.prepare(work, output, trail) for output in outputs if output is not None]:
-            await self._forward(sending, scope, out)
+            if sending.emission is not None:
+                out.append(sending.emission)
+            for consumer, message in sending.local:
+                await self._visit(consumer, message, sending.trail, scope, out)
 
     async def _stream(self, work: Work, produced: Any, trail: Trail, scope: CallScope, out: list[Emission]) -> None:
         name = work.name
@@ -264,8 +267,13 @@ class GroupRunner:
                     self._spend(work, started)
                 if output is _END:
                     return
-                if output is not None:
-                    await self._forward(self._outputs.prepare(work, output, trail), scope, out)
+                if output is None:
+                    continue
+                sending = self._outputs.prepare(work, output, trail)
+                if sending.emission is not None:
+                    out.append(sending.emission)
+                for consumer, message in sending.local:
+                    await self._visit(consumer, message, sending.trail, scope, out)
         finally:
             if (produced.ag_frame if is_async else produced.gi_frame) is not None:  # some of its code is left to run
                 await self._leave(work, trail.index, produced, is_async)
@@ -289,9 +297,3 @@ class GroupRunner:
             return error
         self._on_exception(error)
         return NodeFailure(name, f"node '{name}' raised {exception_name(error)}", error, __file__)
-
-    async def _forward(self, sending: Sending, scope: CallScope, out: list[Emission]) -> None:
-        if sending.emission is not None:
-            out.append(sending.emission)
-        for work, message in sending.local:
-            await self._visit(work, message, sending.trail, scope, out)
