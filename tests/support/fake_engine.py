@@ -56,7 +56,7 @@ class FakeTicket:
         """Answer with `(index of the input, payload, target or None for a terminal output)`."""
         emissions = [Emission(index, "node", packed(payload), target is None, target) for index, payload, target in outputs]
         report = self.report("executed" if executed else "not_executed", "failed" if failures and not outputs else "answered")
-        self.future.set_result(Answer(emissions, list(failures), report))
+        self.future.set_result(Answer(emissions, list(failures), lambda: report))
 
     def echo(self) -> None:
         """Answer each input with its payload."""

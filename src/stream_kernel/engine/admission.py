@@ -15,9 +15,6 @@ async def reserve_room(engine: Engine, commands: Sequence[Command], deadline: fl
 
     A call that finds no room in time goes on without: its commands then meet their deadline. Being cancelled gives back what was reserved.
     """
-    if len(commands) == 1 and engine.reserve(commands[0].group, 1, commands[0].size):
-        commands[0].is_admitted = True
-        return frozenset()
     wanted: dict[str, tuple[int, int]] = {}
     for command in commands:
         count, size = wanted.get(command.group, (0, 0))

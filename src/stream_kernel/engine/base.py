@@ -81,7 +81,13 @@ class Answer(msgspec.Struct):
 
     emissions: list[Emission]
     failures: list[ItemFailure]
-    report: CommandReport
+    tell: Callable[[], CommandReport]
+    """Makes the report; most are never asked for."""
+
+    @property
+    def report(self) -> CommandReport:
+        """What became of the command."""
+        return self.tell()
 
 
 class AtWork(msgspec.Struct, frozen=True):

@@ -68,8 +68,12 @@ class BoundaryCall:
         self._has_entered = False
         self._failures = list(prepared.refused)
         self._outputs: list[Output] = []
-        self.reports: list[CommandReport] = []
+        self._outcomes: list[Outcome] = []
+
+    @property
+    def reports(self) -> list[CommandReport]:
         """What became of each command, in order of hand-over."""
+        return [outcome.report for outcome in self._outcomes]
 
     async def run(self) -> Settled:
         """Run all hops and conclude."""
@@ -93,7 +97,8 @@ class BoundaryCall:
         if self._raises and self._failures:
             raise self._error(min(self._failures, key=_place_of))
         settled: Settled = [*self._outputs, *self._failures]
-        settled.sort(key=_place_of)
+        if len(settled) > 1:
+            settled.sort(key=_place_of)
         return settled
 
     def _release(self) -> dict[str, list[Step]]:
@@ -127,15 +132,37 @@ class BoundaryCall:
                 commands.append(self._command(part, size))
         if not self._has_entered:
             self._has_entered = True
-            parts, commands = await self._enter(parts, commands)
+            if len(commands) == 1 and self._engine.reserve(commands[0].group, 1, commands[0].size):
+                commands[0].is_admitted = True
+            else:
+                parts, commands = await self._enter(parts, commands)
         following: list[Step] = []
+        if len(commands) == 1 and not self._engine.retries(commands[0].group):
+            await self._alone(parts[0], commands[0], following)
+            return following
         flight = Flight(self._engine.submit, partial(self._judge, following), self._renewed, self._pause)
         for part, command in zip(parts, commands, strict=True):
             flight.launch(part, command)
         if self._turn is not None:
             self._turn.pass_by(self._passed(batches.keys()))
-        self.reports += [outcome.report for outcome in await flight.settled()]
+        self._outcomes += await flight.settled()
         return following
+
+    async def _alone(self, part: list[Step], command: Command, following: list[Step]) -> None:
+        """A hop of one command that is not run again: there is nobody whom its outcome could concern while it is out."""
+        ticket = self._engine.submit(command)
+        if self._turn is not None:
+            self._turn.pass_by(self._passed((command.group,)))
+        try:
+            outcome = await ticket.future
+        except asyncio.CancelledError:
+            ticket.cancel()
+            raise
+        self._outcomes.append(outcome)
+        if isinstance(outcome, Loss):
+            self._lost(part, outcome)
+        else:
+            following += self._answered(part, outcome)
 
     def _judge(self, following: list[Step], flight: Flight, part: list[Step], outcome: Outcome) -> list[list[Step]]:
         """Take note of what became of a command; gives what is to be run again. Under `raise` the first failure ends that, and takes back
@@ -211,10 +238,10 @@ class BoundaryCall:
     def _answered(self, part: list[Step], answer: Answer) -> Iterable[Step]:
         """Take what a command came to; gives the steps that follow."""
         failures = answer.failures
-        if answer.report.outcome == "failed" and not self._raises:
+        if failures and answer.report.outcome == "failed" and not self._raises:
             # It failed as a whole: none of its items has an output, and each is to hear why.
             failures = [msgspec.structs.replace(failures[0], index=index) for index in range(len(part))]
-        for failed in failures:
+        for failed in failures or ():
             failure = self._item_failure(part[failed.index], failed, answer.report)
             # The traceback may quote what the node's exception quotes: it is for those who turn debugging on.
             _logger.info("%s: %s", failure.sentence, failure.report.reason)
@@ -352,14 +379,15 @@ class BoundaryCall:
 
     def _error(self, first: Failure) -> BoundaryError | BoundaryInputError:
         """The error of the whole call: the first failure, with the delivery of all its commands."""
-        deliveries = {report.delivery for report in self.reports}
+        reports = tuple(self.reports)
+        deliveries = {report.delivery for report in reports}
         delivery: Delivery = "not_executed"
         if "maybe_executed" in deliveries:
             delivery = "maybe_executed"
         elif "executed" in deliveries:
             delivery = "executed"
         traces = dict.fromkeys(failure.trace_id for failure in sorted(self._failures, key=lambda failure: failure.place))
-        return first.error(delivery, tuple(trace for trace in traces if trace is not None), tuple(self.reports))
+        return first.error(delivery, tuple(trace for trace in traces if trace is not None), reports)
 
 
 def _with_earlier_loss(report: FailureReport, earlier: FailureReport) -> FailureReport:

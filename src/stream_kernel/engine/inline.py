@@ -296,13 +296,14 @@ class _InlineGroup:
             ticket.lose("timeout", "the nodes finished past the deadline; inline they cannot be stopped", "executed")
         elif failure is not None:
             report = ticket.report("executed" if failure.executed else "not_executed", "failed")
-            ticket.settle(Answer([], [failure], report))
+            ticket.settle(Answer([], [failure], lambda: report))
         else:
+            report = ticket.report("executed", "answered", self._runner.timing)
             ticket.settle(
                 Answer(
                     [outcome for outcome in outcomes if isinstance(outcome, Emission)],
                     [outcome for outcome in outcomes if isinstance(outcome, ItemFailure)],
-                    ticket.report("executed", "answered", self._runner.timing),
+                    lambda: report,
                 )
             )
 

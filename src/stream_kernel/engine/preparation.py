@@ -67,7 +67,8 @@ def _step(
         return f" {error}"
     item = InputItem(packed, route.name, trace_id, reply_to, meta, source_group, given.route_hop)
     refusal = route.refusal(packed.tag)
-    if refusal is None and not is_utf8(trace_id, reply_to, source_group):
+    has_texts = trace_id is not None or reply_to is not None or source_group is not None
+    if refusal is None and has_texts and not is_utf8(trace_id, reply_to, source_group):
         refusal = "its trace_id, reply_to or source_group has lone surrogates, which UTF-8 cannot carry"
     header = item.header_size
     if refusal is None and header > _MAX_HEADER_BYTES:

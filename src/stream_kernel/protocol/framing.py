@@ -20,6 +20,8 @@ class LineSplitter:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that `data` completes, without their newlines. Raises `ProtocolViolation` for a line over the limit."""
+        if data and not self._parts and len(data) <= self._limit and data.find(b"\n") == len(data) - 1:
+            return [data[:-1]]  # a line and nothing else, as most are
         lines = data.split(b"\n")
         rest = lines.pop()
         if lines and self._parts:

@@ -18,8 +18,6 @@ from stream_kernel.errors import PayloadError, ProtocolViolation
 from stream_kernel.protocol.framing import LineSplitter
 from stream_kernel.protocol.messages import (
     FRAME_ALLOWANCE,
-    ExecuteBoundary,
-    ExecuteBoundaryError,
     ExecuteBoundaryResult,
     FromParent,
     FromWorker,
@@ -58,6 +56,7 @@ TRANSITIONS: dict[Role, dict[str, dict[str, str]]] = {
 }
 
 _ENCODER = msgspec.json.Encoder()
+_REPLIES = frozenset({"execute_boundary_result", "execute_boundary_error"})
 _KINDS: dict[type, str] = {cls: str(cls.__struct_config__.tag) for cls in (*get_args(FromWorker), *get_args(FromParent))}
 
 
@@ -122,15 +121,14 @@ class Session:
         following = TRANSITIONS[speaker][state].get(kind)
         if following is None:
             raise ProtocolViolation(f"the {speaker.value} may not say '{kind}' in state '{state}'")
-        if isinstance(message, ExecuteBoundary):
-            self.outstanding.append(message.correlation_id)
-        elif isinstance(message, (ExecuteBoundaryResult, ExecuteBoundaryError)):
-            if not self.outstanding or self.outstanding[0] != message.correlation_id:
+        if kind == "execute_boundary":
+            self.outstanding.append(message.correlation_id)  # type: ignore[union-attr]
+        elif kind in _REPLIES:
+            if not self.outstanding or self.outstanding[0] != message.correlation_id:  # type: ignore[union-attr]
                 raise ProtocolViolation(f"'{kind}' does not answer the oldest command outstanding")
             if not (isinstance(message, ExecuteBoundaryResult) and message.more):
                 self.outstanding.popleft()
-        if following != state:
-            self._states[speaker] = following
+        self._states[speaker] = following
 
 
 @cache

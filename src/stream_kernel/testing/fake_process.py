@@ -38,7 +38,7 @@ class ChildTraits(msgspec.Struct, kw_only=True):
     max_frame_bytes: int = 8 << 20
     stdin_bytes: int = 1 << 16
     """How much its stdin holds that it has not read."""
-    chunk_bytes: int = 1 << 18
+    chunk_bytes: int = 1 << 16
     """How much one read of its stdout gives at most."""
     exit_comes_first: bool = False
     """The parent hears of its end before it hears that there is something to read."""

@@ -100,6 +100,12 @@ class WorkerGroup:
             ticket.lose(*problem)
             return ticket
         ticket.arm(self._expired, self._leave_queue)
+        # Where nobody waits it need not stand in the queue first.
+        slot = None if self._queue else self._select()
+        if slot is not None and self._hand_over(ticket, slot):
+            if command.is_admitted:
+                self._queue.release(1, command.size)
+            return ticket
         self._queue.append(ticket)
         self._dispatch()
         return ticket

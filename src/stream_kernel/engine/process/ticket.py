@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, Protocol
 
 import msgspec
@@ -145,8 +146,9 @@ class Ticket:
     ) -> None:
         """The worker replied."""
         ran = not failed or any(failure.executed for failure in failures)
-        report = self._report("executed" if ran else "not_executed", "failed" if failed else "answered", executing_seconds, nodes)
-        self._settle(Answer(emissions, failures, report))
+        delivery: Delivery = "executed" if ran else "not_executed"
+        tell = partial(self._report, delivery, "failed" if failed else "answered", executing_seconds, nodes, now=self._loop.time())
+        self._settle(Answer(emissions, failures, tell))
 
     def lose(self, category: Literal["transport", "timeout"], reason: str, trace: LastTrace | None = None) -> None:
         """There will be no reply. It is `maybe_executed` as soon as a worker has had it."""
@@ -170,8 +172,11 @@ class Ticket:
         outcome: Literal["answered", "failed", "transport", "timeout", "withdrawn"],
         executing_seconds: float | None = None,
         nodes: tuple[NodeTiming, ...] = (),
+        *,
+        now: float | None = None,
     ) -> CommandReport:
-        now = self._loop.time()
+        if now is None:
+            now = self._loop.time()
         worker_id, pid, generation = self._worker or (None, None, None)
         queued = (now if self._begun is None else self._begun) - self._entered
         wire = None if self._begun is None else max(0.0, now - self._begun - (executing_seconds or 0.0))

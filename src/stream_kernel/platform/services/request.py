@@ -81,8 +81,7 @@ class CallRequest:
         self._prepared = Prepared([], [])
         self._limit_seconds = limit_seconds
         self._turn = None if order is None else order.turn()
-        self.reports: Sequence[CommandReport] = ()
-        """After `run`: what became of each command."""
+        self._running: BoundaryCall | None = None
 
     @property
     def waits(self) -> bool:
@@ -126,13 +125,17 @@ class CallRequest:
         self._check_admission()
         if self._refusal is not None:  # it has been closed while the inputs were encoded
             self._refuse(*self._refusal)
-        call = self._call(self._loop_deadline())
-        self.reports = call.reports
+        self._running = call = self._call(self._loop_deadline())
         self._host.call_entered()
         try:
             return await call.run()
         finally:
             self._host.call_left()
+
+    @property
+    def reports(self) -> Sequence[CommandReport]:
+        """After `run`: what became of each command."""
+        return () if self._running is None else self._running.reports
 
     def finish(self, settled: Settled) -> list[Finished]:
         """Decode the outputs; under `raise`, one that cannot be decoded raises."""
