@@ -8,6 +8,7 @@ null for all. On batches of 100 small records that halves the frame and costs th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Any, TypeVar
 
 import msgspec
@@ -81,6 +82,11 @@ def spread(column: Any, count: int) -> list[Any]:
     return column
 
 
+def _each(column: Any, count: int) -> Iterable[Any]:
+    """The same to go through beside a column of `count`, without a list of what all share."""
+    return spread(column, count) if isinstance(column, list) else repeat(column)
+
+
 def inputs_to_columns(items: Sequence[InputItem]) -> InputColumns:
     """The items of a command as columns."""
     if len(items) == 1:
@@ -112,20 +118,22 @@ def inputs_to_columns(items: Sequence[InputItem]) -> InputColumns:
 
 def inputs_from_columns(columns: InputColumns) -> list[InputItem]:
     """The inverse; raises `ValueError` for columns that do not fit together."""
-    count = len(columns.payload)
+    payloads = columns.payload
+    count = len(payloads)
+    meta = None if columns.meta is None else _spread_meta(columns.meta, count)
     return [
         InputItem(Packed(payload, tag, len(payload)), target, trace_id, reply_to, meta, source_group, route_hop, steps)
         for payload, target, tag, trace_id, reply_to, meta, source_group, route_hop, steps in zip(
-            columns.payload,
-            spread(columns.target, count),
-            spread(columns.type, count),
-            spread(columns.trace_id, count),
-            spread(columns.reply_to, count),
-            _spread_meta(columns.meta, count),
-            spread(columns.source_group, count),
-            spread(columns.route_hop, count),
-            spread(columns.steps, count),
-            strict=True,
+            payloads,
+            _each(columns.target, count),
+            _each(columns.type, count),
+            _each(columns.trace_id, count),
+            _each(columns.reply_to, count),
+            _each(meta, count),
+            _each(columns.source_group, count),
+            _each(columns.route_hop, count),
+            _each(columns.steps, count),
+            strict=False,  # the shared ones have no end
         )
     ]
 
@@ -167,13 +175,20 @@ class OutputTable:
             self._set("error", output)
             return
         self.add_plain(output.index, output.packed, output.node, output.steps)
-        self._set("target", output.target)
-        self._set("trace_id", output.trace_id)
-        self._set("reply_to", output.reply_to)
-        self._set("meta", output.meta)
-        self._set("status", output.status)
-        self._set("event_error", output.error)
-        self._set("event_failure", output.failure)
+        if output.target is not None:
+            self._set("target", output.target)
+        if output.trace_id is not None:
+            self._set("trace_id", output.trace_id)
+        if output.reply_to is not None:
+            self._set("reply_to", output.reply_to)
+        if output.meta is not None:
+            self._set("meta", output.meta)
+        if output.status is not None:
+            self._set("status", output.status)
+        if output.error is not None:
+            self._set("event_error", output.error)
+        if output.failure is not None:
+            self._set("event_failure", output.failure)
 
     def columns(self) -> OutputColumns | None:
         """The columns, or None when there is nothing in them."""
@@ -192,11 +207,10 @@ class OutputTable:
 
     def _set(self, name: str, value: object) -> None:
         """Give the last row a value in a column that most rows have none in."""
-        if value is not None:
-            column = self._others.get(name)
-            if column is None:
-                column = self._others[name] = [None] * len(self._index)
-            column[-1] = value
+        column = self._others.get(name)
+        if column is None:
+            column = self._others[name] = [None] * len(self._index)
+        column[-1] = value
 
 
 def outputs_from_columns(columns: OutputColumns | None, *, terminal: bool) -> list[Emission | ItemFailure]:
