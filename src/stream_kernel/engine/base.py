@@ -59,7 +59,7 @@ class Command(msgspec.Struct):
     scenario_id: str
     on_error: Literal["raise", "collect"]
     deadline: float
-    items: list[InputItem]
+    items: Sequence[InputItem]
     limit_seconds: float = inf
     """How long a worker may work on it, within the deadline; what it waits for that does not count."""
     size: int = 0
@@ -79,7 +79,7 @@ class Command(msgspec.Struct):
 class Answer(msgspec.Struct):
     """The group answered. A command that failed as a whole has one failure and no emissions."""
 
-    emissions: list[Emission]
+    emissions: Sequence[Emission]
     failures: list[ItemFailure]
     tell: Callable[[], CommandReport]
     """Makes the report; most are never asked for."""
@@ -195,10 +195,13 @@ class PayloadCodec(Protocol):
 
     def pack(self, payload: Any) -> Packed: ...
 
-    def pack_all(self, payloads: list[Any]) -> list[Packed] | None:
-        """All in one go, where that is cheaper and nothing is wrong with any."""
+    def pack_all(self, payloads: list[Any]) -> list[msgspec.Raw] | None:
+        """Plain ones in one go; None when one is not plain or cannot be encoded, or where nothing is."""
 
     def unpack(self, packed: Packed, wanted: str | None = None) -> Any: ...
+
+    def unpack_all(self, encoded: list[msgspec.Raw], tag: str | None) -> list[Any] | None:
+        """Those of one tag in one go; None when one cannot be decoded."""
 
     def plain(self, packed: Packed) -> Any: ...
 

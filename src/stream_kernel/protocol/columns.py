@@ -20,8 +20,11 @@ from stream_kernel.routing.packed import Packed
 
 __all__ = [
     "InputColumns",
+    "InputRows",
     "OutputColumns",
+    "OutputRows",
     "OutputTable",
+    "are_plain",
     "collapse",
     "inputs_from_columns",
     "inputs_to_columns",
@@ -89,6 +92,8 @@ def _each(column: Any, count: int) -> Iterable[Any]:
 
 def inputs_to_columns(items: Sequence[InputItem]) -> InputColumns:
     """The items of a command as columns."""
+    if isinstance(items, InputRows):
+        return items.columns
     if len(items) == 1:
         (item,) = items
         packed, meta = item.packed, item.meta
@@ -213,24 +218,59 @@ class OutputTable:
         column[-1] = value
 
 
+class InputRows(Sequence[InputItem]):
+    """The items of a command that are columns already; rows are made of them when one is asked for."""
+
+    def __init__(self, columns: InputColumns) -> None:
+        self.columns = columns
+        self._rows: list[InputItem] | None = None
+
+    def __len__(self) -> int:
+        return len(self.columns.payload)
+
+    def __getitem__(self, place: Any) -> Any:
+        if self._rows is None:
+            self._rows = inputs_from_columns(self.columns)
+        return self._rows[place]
+
+
+class OutputRows(Sequence[Emission]):
+    """The outputs of one reply of which no more is said than what they are; rows are made of them when one is asked for.
+
+    Raises `ValueError` for columns that do not fit together.
+    """
+
+    def __init__(self, columns: OutputColumns, *, terminal: bool) -> None:
+        self.columns = columns
+        self.terminal = terminal
+        self._rows: list[Emission] | None = None
+        count = len(columns.index)
+        for column in (columns.payload, columns.node, columns.type, columns.steps):
+            if isinstance(column, list) and len(column) != count:
+                raise ValueError("a column has another length than its frame")
+
+    def __len__(self) -> int:
+        return len(self.columns.index)
+
+    def __getitem__(self, place: Any) -> Any:
+        if self._rows is None:
+            self._rows = _plain_rows(self.columns, self.terminal)
+        return self._rows[place]
+
+
+def are_plain(columns: OutputColumns) -> bool:
+    """Whether no more is said of these outputs than what they are, as of most."""
+    others = (columns.target, columns.trace_id, columns.reply_to, columns.meta, columns.status)
+    return others == _NO_OTHERS and columns.event_error is columns.event_failure is columns.error is None
+
+
 def outputs_from_columns(columns: OutputColumns | None, *, terminal: bool) -> list[Emission | ItemFailure]:
     """The inverse; raises `ValueError` for columns that do not fit together."""
     if columns is None:
         return []
+    if are_plain(columns):
+        return [*_plain_rows(columns, terminal)]
     count = len(columns.index)
-    others = (columns.target, columns.trace_id, columns.reply_to, columns.meta, columns.status)
-    if others == _NO_OTHERS and columns.event_error is columns.event_failure is columns.error is None:  # most outputs say no more
-        return [
-            Emission(index, node or "", Packed(payload, tag, len(payload)), terminal, None, None, None, None, steps)
-            for index, payload, node, tag, steps in zip(
-                columns.index,
-                columns.payload,
-                spread(columns.node, count),
-                spread(columns.type, count),
-                spread(columns.steps, count),
-                strict=True,
-            )
-        ]
     rows: list[Emission | ItemFailure] = [
         Emission(
             index, node or "", Packed(payload, tag, len(payload)), terminal, target, trace_id, reply_to, meta, steps, status, error, ended
@@ -255,6 +295,21 @@ def outputs_from_columns(columns: OutputColumns | None, *, terminal: bool) -> li
         return rows
     failures: list[ItemFailure | None] = spread(columns.error, count)
     return [row if failure is None else failure for row, failure in zip(rows, failures, strict=True)]
+
+
+def _plain_rows(columns: OutputColumns, terminal: bool) -> list[Emission]:
+    count = len(columns.index)
+    return [
+        Emission(index, node or "", Packed(payload, tag, len(payload)), terminal, None, None, None, None, steps)
+        for index, payload, node, tag, steps in zip(
+            columns.index,
+            columns.payload,
+            spread(columns.node, count),
+            spread(columns.type, count),
+            spread(columns.steps, count),
+            strict=True,
+        )
+    ]
 
 
 def _collapse_meta(values: list[Packed | None]) -> list[Raw] | None:
