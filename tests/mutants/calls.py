@@ -46,8 +46,8 @@ ENTRY = (
         "refused-input-and-the-rest-goes",
         "under raise nothing is dispatched unless every input was accepted",
         "engine/boundary.py",
-        "while self._pending and not (self._raises and self._failures):",
-        "while self._pending:",
+        "not (self._raises and self._failures):\n                if self._bulk",
+        "True:\n                if self._bulk",
         ("engine/test_boundary.py::test_under_raise_nothing_is_dispatched_when_one_input_is_refused",),
     ),
     Mutant(
