@@ -21,7 +21,7 @@ from stream_kernel import BoundaryError, BoundaryTransportError, MultiprocessBoo
 from stream_kernel.errors import UsageError
 from stream_kernel.observability.events import LifecycleEvent
 from stream_kernel.platform.services import bootstrap
-from stream_kernel.platform.services.loop_thread import LoopThread
+from stream_kernel.platform.services.loop_thread import LoopThread, Work
 from waiting import until
 
 MakeConfig = Callable[..., RuntimeConfig]
@@ -105,9 +105,9 @@ def test_ctrl_c_just_after_a_call_was_handed_over_cancels_it_too(
     started, release = make_fifo("started"), make_fifo("release")
     message = {"started": started.path, "release": release.path}
     with MultiprocessBootstrapSupervisor(faulty({"g": ["hold", "echo"]})) as supervisor:
-        hand_over = asyncio.run_coroutine_threadsafe
+        hand_over = Work.begin
 
-        def interrupted(work: Any, loop: asyncio.AbstractEventLoop) -> Any:
+        def interrupted(work: Work[Any], loop: asyncio.AbstractEventLoop) -> None:
             hand_over(work, loop)
             started.wait()
             raise KeyboardInterrupt
@@ -116,7 +116,7 @@ def test_ctrl_c_just_after_a_call_was_handed_over_cancels_it_too(
             supervisor.call("hold", message) if how == "call" else list(supervisor.map("hold", [message]))
 
         with monkeypatch.context() as patch:
-            patch.setattr(asyncio, "run_coroutine_threadsafe", interrupted)
+            patch.setattr(Work, "begin", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 attempt()
         until(lambda: supervisor.snapshot().active_calls == 0)

@@ -11,7 +11,6 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import closing, suppress
 from functools import partial
 from types import TracebackType
@@ -59,7 +58,6 @@ class _Pending:
     def __init__(self, request: CallRequest) -> None:
         self.request = request
         self._work: Work[Settled] | None = None
-        self._running: Future[Settled] | None = None
 
     def begin(self, thread: Callable[[], LoopThread]) -> None:
         """Hand over what was packed, unless nothing of it needs a worker."""
@@ -68,8 +66,9 @@ class _Pending:
         try:
             loop_thread = thread()
             self._work = Work(self.request.run())
-            self._running = loop_thread.submit(self._work)
+            loop_thread.submit(self._work)
         except UsageError:  # closed while the inputs were encoded
+            self._work = None
             self.request.refuse("the supervisor is closed")
 
     def cancel(self) -> bool:
@@ -78,7 +77,7 @@ class _Pending:
         return self._work is not None
 
     def result(self) -> list[Finished]:
-        return self.request.finish(self.request.conclude() if self._running is None else self._running.result())
+        return self.request.finish(self.request.conclude() if self._work is None else self._work.result())
 
 
 class _SyncSupervisor:
