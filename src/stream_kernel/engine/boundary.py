@@ -192,6 +192,7 @@ class BoundaryCall:
             items=[step.item for step in part],
             limit_seconds=self._limit_seconds,
             size=sum(_weight(step) for step in part),
+            call=id(self),
         )
 
     def _answered(self, part: list[Step], answer: Answer) -> list[tuple[Step, Emission]]:

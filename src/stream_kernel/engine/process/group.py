@@ -317,7 +317,7 @@ class WorkerGroup:
 
     def _dispatch(self) -> None:
         while self._queue:
-            slot = self._select()
+            slot = self._select(self._queue.first.command)
             if slot is None:
                 return
             ticket = self._queue.pop()
@@ -335,11 +335,13 @@ class WorkerGroup:
             ticket.lose("transport", f"the command {error.reason}")
             return True
 
-    def _select(self) -> WorkerSlot | None:
-        """The free worker that has the fewest commands, the next one in turn among equals."""
+    def _select(self, command: Command) -> WorkerSlot | None:
+        """The free worker that has the fewest commands, the next one in turn among equals; none that has another of the same call."""
         count = len(self._slots)
         turn = (self._slots[(self._next + step) % count] for step in range(count))
-        chosen = min((slot for slot in turn if slot.is_free), key=lambda slot: slot.outstanding, default=None)
+        chosen = min(
+            (slot for slot in turn if slot.is_free and not slot.has_of_call(command)), key=lambda slot: slot.outstanding, default=None
+        )
         if chosen is not None:
             self._next = (chosen.index + 1) % count
         return chosen

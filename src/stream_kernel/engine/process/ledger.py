@@ -7,6 +7,8 @@ oldest, the *head*, is the one at work: a worker writes a whole reply before it 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from stream_kernel.engine.process.ticket import LastTrace, Ticket
@@ -37,6 +39,11 @@ class Ledger:
 
     def __len__(self) -> int:
         return len(self._owed)
+
+    @property
+    def owed(self) -> Iterable[Ticket]:
+        """The commands that the worker has, the one at work first."""
+        return self._owed.values()
 
     @property
     def head(self) -> Ticket | None:
