@@ -68,6 +68,8 @@ class Command(msgspec.Struct):
     """Room in the queue has been reserved for it."""
     waited_since: float | None = None
     """When it began to wait for room; None: it did not have to."""
+    call: int | None = None
+    """Which call of this supervisor it is of, among those that are not settled; None: of one of its own."""
     is_trial: bool = False
     """It holds one input, with which at work a worker has died before: should that happen again, it is no news of the group's health."""
 

@@ -272,6 +272,7 @@ class BoundaryCall:
             items=items,
             limit_seconds=self._limit_seconds,
             size=size,
+            call=id(self),
         )
 
     def _answered(self, part: list[Step], answer: Answer) -> Iterable[Step]:

@@ -7,7 +7,7 @@ oldest, the *head*, is the one at work: a worker writes a whole reply before it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -40,6 +40,11 @@ class Ledger:
 
     def __len__(self) -> int:
         return len(self._owed)
+
+    @property
+    def owed(self) -> Iterable[Ticket]:
+        """The commands that the worker has, the one at work first."""
+        return self._owed.values()
 
     @property
     def head(self) -> Ticket | None:
