@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from bench_figures import Table
-from bench_kernel import FAN_OUT, HAS_FAN_OUT, OURS, AsyncKernel, one_group
+from bench_kernel import OURS, AsyncKernel, one_group
 from bench_lineup import Lineup
 from bench_payloads import burners
 from bench_peers import Executor, Function
@@ -43,10 +43,10 @@ async def cpu_bound(effort: Effort, lineup: Lineup, watchdog: Watchdog) -> list[
         for workers in (2, 1):
             words = f"{workers} worker{'s' if workers > 1 else ''}"
             ours = await stack.enter_async_context(AsyncKernel(workers, one_group(workers)))
-            split = await stack.enter_async_context(AsyncKernel(workers, one_group(workers, **FAN_OUT)))
-            name, note = f"{OURS}, {words}", "" if HAS_FAN_OUT else "no fan_out yet: one worker has the batch"
+            split = await stack.enter_async_context(AsyncKernel(workers, one_group(workers, fan_out="split")))
+            name = f"{OURS}, {words}"
             small.append(Contender(name, many_at_once(ours, burn, _orders, count, _IN_FLIGHT), ours))
-            large.append(Contender(name, batches_async(name, split.batch_async, burn, _orders, count, 1), split, note))
+            large.append(Contender(name, batches_async(name, split.batch_async, burn, _orders, count, 1), split, "fan_out = split"))
         for workers in (2, 1) if lineup.has("executor") else ():
             peer = await stack.enter_async_context(_Chunked(workers))
             name = f"{peer.name}, {workers} worker{'s' if workers > 1 else ''}"

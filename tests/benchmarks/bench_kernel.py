@@ -9,15 +9,11 @@ from typing import Any
 from bench_peers import Function, Peer
 
 from stream_kernel import AsyncBoundarySupervisor, BoundaryDispatchInput, MultiprocessBootstrapSupervisor, RuntimeConfig
-from stream_kernel.config.model import ProcessGroupConfig
 from stream_kernel.platform.services.async_supervisor import SupervisorSnapshot
 
 OURS = "stream_kernel"
 GROUP = "bench"
 NODES = ["work", "give_back", "burn"]
-HAS_FAN_OUT = "fan_out" in ProcessGroupConfig.model_fields
-"""Whether a group can split a large batch over its workers; where it cannot, one worker has the whole batch."""
-FAN_OUT: dict[str, Any] = {"fan_out": "split"} if HAS_FAN_OUT else {}
 
 
 def one_group(workers: int = 1, **more: Any) -> RuntimeConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.calls import AT_WORK, ENTRY, LOSSES
+from tests.mutants.fan_out import FAN_OUT
 from tests.mutants.mutant import Mutant
 from tests.mutants.processes import BREADCRUMB, LIFELINE, PROCESSES
 from tests.mutants.restarts import RESTARTS
@@ -21,6 +22,7 @@ AREAS: dict[str, tuple[Mutant, ...]] = {
     "Workers die with their parent": LIFELINE,
     "What was at work": BREADCRUMB,
     "How a call enters": ENTRY,
+    "Batches that are split": FAN_OUT,
     "A command at a worker": AT_WORK,
     "Lost workers": LOSSES,
     "Restarts": RESTARTS,

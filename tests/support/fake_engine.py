@@ -87,7 +87,7 @@ class FakeEngine(Engine):
     """Keeps the commands that it is given.
 
     `room` is how many commands each group's queue still takes (a group that is not named: any number), `refuses` the groups that do not let
-    a call wait for room, `retries` how often their commands may be run again.
+    a call wait for room, `retries` how often their commands may be run again, `pieces` in how many a batch for them is split.
     """
 
     capabilities = Capabilities(kills=False, survives_crash=False, checks_payloads=True, runs_parallel=False)
@@ -99,6 +99,7 @@ class FakeEngine(Engine):
         room: Mapping[str, int] | None = None,
         refuses: Sequence[str] = (),
         retries: Mapping[str, int] | None = None,
+        pieces: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         self.router = Router(routes)
@@ -110,6 +111,7 @@ class FakeEngine(Engine):
         self._room = dict(room or {})
         self._refuses = refuses
         self._retries = dict(retries or {})
+        self._pieces = dict(pieces or {})
         self._waiting: list[tuple[str, int, asyncio.Future[None]]] = []
 
     def codec(self, classes: Sequence[type] = ()) -> PayloadCodec:
@@ -160,6 +162,9 @@ class FakeEngine(Engine):
 
     def retries(self, group: str) -> int:
         return self._retries.get(group, 0)
+
+    def pieces(self, group: str) -> int:
+        return self._pieces.get(group, 1)
 
     async def commands(self, count: int) -> list[FakeTicket]:
         """The tickets so far, when there are `count`; nothing else may come."""

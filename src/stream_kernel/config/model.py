@@ -138,6 +138,8 @@ class ProcessGroupConfig(_Frozen):
     """Variables set in the workers; `{worker_index}` in a value is replaced."""
     env_passthrough: Names = ()
     """Names of variables handed on from the parent; a trailing `*` matches any ending."""
+    fan_out: Literal["whole", "split"] = "whole"
+    """What becomes of a batch of a call: one command, or one for each worker that is ready; not where a node is stateful."""
     depth: Depth = "auto"
     """How many commands a worker may have at a time, the one at work included. `auto`: one; a group's only worker up to four quick ones."""
     spin_microseconds: Annotated[int, Field(ge=0, le=10_000)] = 0

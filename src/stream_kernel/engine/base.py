@@ -33,6 +33,7 @@ __all__ = [
     "Ticket",
     "WorkerSnapshot",
     "cardinality_refusal",
+    "fan_out_refusal",
     "retries_refusal",
 ]
 
@@ -283,6 +284,10 @@ class Engine(ABC):
         """How often a command of `group` may be run again whose worker was lost."""
         return 0
 
+    def pieces(self, group: str) -> int:
+        """How many commands a batch for `group` becomes now, if it has as many inputs."""
+        return 1
+
     @abstractmethod
     def abandon(self, reason: str) -> None:
         """Fail everything that is queued or in flight, as transport."""
@@ -328,6 +333,17 @@ def cardinality_refusal(nodes: Sequence[NodeRoute], workers: int) -> str | None:
     return (
         f"node '{stateful}' is stateful, so its group must have one worker, not {workers}: "
         "set process_groups.workers = 1, or move the node to a group of its own"
+    )
+
+
+def fan_out_refusal(nodes: Sequence[NodeRoute], fan_out: Literal["whole", "split"]) -> str | None:
+    """Why a batch for a group with these nodes cannot be split, or None."""
+    stateful = next((node.name for node in nodes if node.stateful), None)
+    if stateful is None or fan_out == "whole":
+        return None
+    return (
+        f"process_groups.fan_out = 'split' cannot be had with node '{stateful}': it is stateful, so one worker gets all of a batch: "
+        "leave fan_out out, or move the node to a group of its own"
     )
 
 

@@ -17,6 +17,7 @@ import msgspec
 
 from stream_kernel.engine.admission import release_room, reserve_room
 from stream_kernel.engine.base import Answer, Command, Engine, Loss, Outcome
+from stream_kernel.engine.batches import by_group, cut
 from stream_kernel.engine.bulk import Bulk
 from stream_kernel.engine.flight import Flight
 from stream_kernel.engine.preparation import Prepared
@@ -114,7 +115,7 @@ class BoundaryCall:
     def _release(self) -> dict[str, list[Step]]:
         """The steps that may go now, by their groups: a stateful group waits until no group upstream of it has work left in this call, and
         for its turn among the calls of the run."""
-        batches = _by_group(self._pending)
+        batches = by_group(self._pending)
         held = self._held(batches) if self._engine.router.stateful_groups else ()
         self._pending = [step for step in self._pending if step.group in held] if held else []
         return {group: batch for group, batch in batches.items() if group not in held} if held else batches
@@ -136,8 +137,8 @@ class BoundaryCall:
         """Run one batch per group, all groups at once; returns the steps that follow."""
         parts: list[list[Step]] = []
         commands: list[Command] = []
-        for batch in batches.values():
-            for part, size in _cut(batch, self._max_frame_bytes):
+        for group, batch in batches.items():
+            for part, size in cut(batch, self._engine.pieces(group) if len(batch) > 1 else 1, self._max_frame_bytes):
                 parts.append(part)
                 commands.append(self._command(part[0].group, [step.item for step in part], size))
         if not self._has_entered:
@@ -162,7 +163,8 @@ class BoundaryCall:
         """A hop of a bulk. Where more than one command or a turn may be needed, it goes on as steps."""
         self._bulk = None
         engine = self._engine
-        is_simple = not (engine.router.stateful_groups or engine.retries(bulk.group)) and bulk.weight <= self._max_frame_bytes
+        needs_steps = engine.router.stateful_groups or engine.retries(bulk.group) or engine.pieces(bulk.group) > 1
+        is_simple = not needs_steps and bulk.weight <= self._max_frame_bytes
         if is_simple and not self._has_entered:
             is_simple = self._has_entered = engine.reserve(bulk.group, 1, bulk.weight)
             is_admitted = is_simple
@@ -437,34 +439,3 @@ def _with_earlier_loss(report: FailureReport, earlier: FailureReport) -> Failure
         reason=f"{report.reason}; it was to be run again after its worker was lost: {earlier.reason}",
         commands=(*earlier.commands, *report.commands),
     )
-
-
-def _by_group(steps: list[Step]) -> dict[str, list[Step]]:
-    """The steps of each group, in order; the groups in the order of their first ones."""
-    if len(steps) == 1:
-        return {steps[0].group: steps}
-    groups = [step.group for step in steps]
-    if groups and groups.count(groups[0]) == len(groups):
-        return {groups[0]: steps}
-    batches: dict[str, list[Step]] = {}
-    for step in steps:
-        batches.setdefault(step.group, []).append(step)
-    return batches
-
-
-def _cut(batch: list[Step], limit: int) -> Iterable[tuple[list[Step], int]]:
-    """Batches whose payloads stay within the limit of a frame, each with its size; one item always goes."""
-    whole = batch[0].weight if len(batch) == 1 else sum([step.weight for step in batch])
-    return [(batch, whole)] if whole <= limit else _pieces(batch, limit)
-
-
-def _pieces(batch: list[Step], limit: int) -> Iterable[tuple[list[Step], int]]:
-    part: list[Step] = []
-    size = 0
-    for step in batch:
-        if part and size + step.weight > limit:
-            yield part, size
-            part, size = [], 0
-        part.append(step)
-        size += step.weight
-    yield part, size

@@ -33,6 +33,7 @@ from stream_kernel.engine.base import (
     Promise,
     WorkerSnapshot,
     cardinality_refusal,
+    fan_out_refusal,
 )
 from stream_kernel.errors import PayloadError, WorkerBootstrapError
 from stream_kernel.nodes.registry import BuiltNode, build_nodes, enter_contexts
@@ -184,7 +185,7 @@ class _InlineGroup:
         try:
             self._nodes = build_nodes(group=group.name, modules=config.modules_of(group), names=group.nodes, settings=config.nodes)
             self.routes = [node.route for node in self._nodes]
-            refusal = cardinality_refusal(self.routes, group.workers)
+            refusal = cardinality_refusal(self.routes, group.workers) or fan_out_refusal(self.routes, group.fan_out)
             if refusal is not None:
                 raise WorkerBootstrapError(f"group '{group.name}': {refusal}", group=group.name)
             declared = {node.spec.name: (*node.spec.consumes, *node.spec.emits) for node in self._nodes}

@@ -52,8 +52,10 @@ def test_standard_input_to_standard_output_gives_the_known_answer_too(cli: Cli) 
     assert done.out == KNOWN_OUTPUT.read_bytes()
 
 
-def test_a_stateful_group_sees_the_lines_in_order_behind_one_with_several_workers(cli: Cli) -> None:
-    done = cli.run_lines(cli.config(GROUPS, source="feature"), numbers(200), "--batch-size", "3")
+@pytest.mark.parametrize("fan_out", ["whole", "split"])
+def test_a_stateful_group_sees_the_lines_in_order_behind_one_with_several_workers(cli: Cli, fan_out: str) -> None:
+    groups = {**GROUPS, "features": {"nodes": ["feature"], "workers": 2, "fan_out": fan_out}}
+    done = cli.run_lines(cli.config(groups, source="feature"), numbers(200), "--batch-size", "3")
     assert done.code == 0
     assert cli.outputs() == [{"n": n, "seen": n} for n in range(1, 201)]
 

@@ -32,6 +32,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert (only.start_timeout_seconds, only.drain_timeout_seconds, only.stop_timeout_seconds) == (30, None, 5)
     assert (only.eof_timeout_seconds, only.terminate_timeout_seconds, only.reap_timeout_seconds) == (0.5, 1, 2)
     assert (only.ping_interval_seconds, only.ping_timeout_seconds) == (10, 5)
+    assert only.fan_out == "whole"
     assert (only.depth, only.max_queued, only.max_queued_bytes, only.overflow, only.retries) == ("auto", 1024, 64 << 20, "wait", 0)
     assert (only.max_requests_per_worker, only.max_rss_mb) == (None, None)
     restart = only.restart
@@ -95,6 +96,8 @@ def test_groups_are_found_by_name_and_by_node() -> None:
         (group(max_queued_bytes=0), "process_groups[0].max_queued_bytes: "),
         (group(max_queued_byte=1), "process_groups[0].max_queued_byte: unknown key (did you mean 'max_queued_bytes'?)"),
         (group(overflow="drop"), "process_groups[0].overflow: "),
+        (group(fan_out="even"), "process_groups[0].fan_out: "),
+        (group(fan_out=2), "process_groups[0].fan_out: "),
         (group(retries=-1), "process_groups[0].retries: "),
         (group(retries=101), "process_groups[0].retries: "),
         (group(max_requests_per_worker=0), "process_groups[0].max_requests_per_worker: "),
@@ -149,6 +152,7 @@ def test_what_is_wrong_is_said_with_its_path(changes: dict[str, Any], problem: s
 
 def test_the_keys_of_supervision_are_taken_as_they_are() -> None:
     keys: dict[str, Any] = {
+        "fan_out": "split",
         "depth": 64,
         "spin_microseconds": 10_000,
         "max_queued": 1,

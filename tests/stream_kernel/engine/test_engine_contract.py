@@ -501,6 +501,7 @@ async def test_stopped_groups_start_again_with_fresh_nodes(open_groups: Open) ->
         ({"g": ["echo"]}, {"discovery_modules": ["no_such_module"]}, "module 'no_such_module' cannot be imported"),
         ({"g": ["counter"]}, {"nodes": {"counter": {"wrong": 1}}}, "[nodes.counter]: TypeError"),
         ({"g": {"nodes": ["counter"], "workers": 2}}, {}, "node 'counter' is stateful, so its group must have one worker, not 2"),
+        ({"g": {"nodes": ["counter"], "fan_out": "split"}}, {}, "fan_out = 'split' cannot be had with node 'counter': it is stateful"),
     ],
 )
 async def test_a_group_that_cannot_start_says_why(open_groups: Open, groups: dict[str, Any], top: dict[str, Any], words: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from math import inf
 from typing import Literal
 
-from stream_kernel.engine.base import Command, GroupSnapshot, cardinality_refusal, retries_refusal
+from stream_kernel.engine.base import Command, GroupSnapshot, cardinality_refusal, fan_out_refusal, retries_refusal
 from stream_kernel.engine.process.incarnation import Workplace
 from stream_kernel.engine.process.queue import CommandQueue
 from stream_kernel.engine.process.replacement import Replacements
@@ -83,6 +83,13 @@ class WorkerGroup:
     def release(self, commands: int, size: int) -> None:
         """Give up room that was reserved and is not used."""
         self._queue.release(commands, size)
+
+    @property
+    def pieces(self) -> int:
+        """How many commands a batch becomes: one, or one for each worker that is ready, where batches are split."""
+        if self.config.fan_out == "whole":
+            return 1
+        return max(1, sum(slot.state == "ready" for slot in self._slots))
 
     def submit(self, command: Command) -> Ticket:
         """Take a command, or settle it at once when this group cannot run it any more."""
@@ -223,7 +230,11 @@ class WorkerGroup:
     def refusal(self, slot: WorkerSlot, nodes: list[NodeRoute]) -> str | None:
         if self.nodes and tuple(nodes) != self.nodes:
             return f"{slot.worker_id} declares other nodes than the workers before it: their modules have changed meanwhile"
-        refusal = cardinality_refusal(nodes, self.config.workers) or retries_refusal(nodes, self.config.retries)
+        refusal = (
+            cardinality_refusal(nodes, self.config.workers)
+            or fan_out_refusal(nodes, self.config.fan_out)
+            or retries_refusal(nodes, self.config.retries)
+        )
         if refusal is not None:
             return refusal
         if not self.nodes and any(node.stateful for node in nodes) and self._recycles:

@@ -91,6 +91,9 @@ class ProcessEngine(Engine):
     def retries(self, group: str) -> int:
         return self._groups[group].config.retries
 
+    def pieces(self, group: str) -> int:
+        return self._groups[group].pieces
+
     def abandon(self, reason: str) -> None:
         for group in self._groups.values():
             group.abandon(reason)

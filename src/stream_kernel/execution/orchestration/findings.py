@@ -18,6 +18,7 @@ FindingKind = Literal[
     "message-class",
     "interpreter",
     "cardinality",
+    "fan-out",
     "retries",
     "workers",
     "circle",

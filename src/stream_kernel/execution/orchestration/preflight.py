@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from stream_kernel.config.model import ProcessGroupConfig, RuntimeConfig
-from stream_kernel.engine.base import cardinality_refusal, retries_refusal
+from stream_kernel.engine.base import cardinality_refusal, fan_out_refusal, retries_refusal
 from stream_kernel.execution.orchestration.findings import Finding, problem, warning
 from stream_kernel.execution.orchestration.route_checks import check_routes, listed
 from stream_kernel.nodes.decorator import NodeSpec
@@ -161,6 +161,9 @@ def _group_findings(config: RuntimeConfig, group: _Group, routes: Sequence[NodeR
     refusal = cardinality_refusal(routes, workers)
     if refusal is not None:
         yield problem("cardinality", refusal, name)
+    refusal = fan_out_refusal(routes, group.config.fan_out)
+    if refusal is not None:
+        yield problem("fan-out", refusal, name)
     refusal = retries_refusal(routes, group.config.retries)
     if refusal is not None and config.bootstrap.mode == "process_supervisor":
         yield problem("retries", refusal, name)

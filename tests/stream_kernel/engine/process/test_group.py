@@ -951,6 +951,33 @@ async def test_retries_need_nodes_that_may_run_twice(idempotent: bool, state: st
     await stage.end()
 
 
+@on_virtual_clock
+async def test_a_batch_is_split_over_the_workers_that_are_ready() -> None:
+    whole, split = Stage(workers=3), Stage(workers=3, fan_out="split", restart={"strategy": "temporary"})
+    for stage in (whole, split):
+        await stage.start()
+    assert (whole.group.pieces, split.group.pieces) == (1, 3)
+    split.submit()  # a busy one gets its piece all the same
+    await moments()
+    assert split.group.pieces == 3
+    for left in (2, 1, 1):  # and where nobody is left, there is something to be refused
+        next(child for child in split.launch.alive).die(signal="SIGKILL")
+        await asyncio.sleep(1)
+        assert split.group.pieces == left
+    for stage in (whole, split):
+        await stage.end()
+
+
+@on_virtual_clock
+async def test_a_batch_for_a_stateful_group_is_not_split() -> None:
+    stage = Stage(stateful=True, fan_out="split")
+    await stage.start()
+    await asyncio.sleep(10)
+    assert stage.group.state == "failed"
+    assert "fan_out = 'split' cannot be had with node 'n': it is stateful" in str(stage.group.boot_error)
+    await stage.end()
+
+
 @pytest.mark.fault("FAULT-38")
 @on_virtual_clock
 async def test_what_a_stateful_group_has_lost_is_never_run_again_behind_its_callers_back() -> None:

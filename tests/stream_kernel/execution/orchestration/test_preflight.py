@@ -260,6 +260,14 @@ def test_a_group_with_retries_has_idempotent_nodes_only(look: Look) -> None:
     assert message.startswith("process_groups.retries cannot be had with node 'counter': it is stateful")
 
 
+@pytest.mark.parametrize("mode", ["process_supervisor", "inline"])
+def test_a_batch_for_a_stateful_group_is_not_split(look: Look, mode: str) -> None:
+    split = {"fan_out": "split"}
+    message = only(look({"a": {"nodes": ["counter"], **split}}, bootstrap={"mode": mode}), "problem", "fan-out", "a")
+    assert message.startswith("process_groups.fan_out = 'split' cannot be had with node 'counter': it is stateful")
+    assert look({"a": {"nodes": ["echo"], **split}}, bootstrap={"mode": mode}).findings == ()
+
+
 @pytest.mark.parametrize("knows_affinity", [True, False])
 def test_more_workers_than_cores_are_a_warning(look: Look, monkeypatch: pytest.MonkeyPatch, knows_affinity: bool) -> None:
     if knows_affinity:
