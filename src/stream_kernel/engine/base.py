@@ -51,7 +51,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     """Nodes run beside this process, on other CPUs."""
 
 
-class Command(msgspec.Struct):
+class Command(msgspec.Struct, gc=False):
     """A batch for one group: what one frame carries. `deadline` is a point on the loop's clock."""
 
     correlation_id: str

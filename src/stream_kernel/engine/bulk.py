@@ -28,7 +28,7 @@ _MAX_TEXT = 1024
 """Inputs with longer texts are looked at one by one."""
 
 
-class Bulk(msgspec.Struct, frozen=True):
+class Bulk(msgspec.Struct, frozen=True, gc=False):
     """The inputs `first`, `first + 1`, … of a call on their way to one group, each with one message in the `hop`."""
 
     group: str

@@ -23,7 +23,7 @@ _MAX_HEADER_BYTES = 65_536
 """What trace_id, reply_to and meta of one item may come to, encoded."""
 
 
-class Prepared(msgspec.Struct):
+class Prepared(msgspec.Struct, gc=False):
     """The inputs of a call, packed: steps, or a bulk. Those that were refused are failures already."""
 
     steps: list[Step]

@@ -39,7 +39,7 @@ _NOTHING = Packed(_NULL, None, 4)
 _NO_OTHERS = (None,) * 5
 
 
-class InputColumns(msgspec.Struct, frozen=True, omit_defaults=True):
+class InputColumns(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The items of a command."""
 
     payload: list[Raw]
@@ -53,7 +53,7 @@ class InputColumns(msgspec.Struct, frozen=True, omit_defaults=True):
     steps: int | list[int] = 0
 
 
-class OutputColumns(msgspec.Struct, frozen=True, omit_defaults=True):
+class OutputColumns(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The outputs of a reply. `index` is the position of each one's input in the command."""
 
     index: list[int]

@@ -43,7 +43,7 @@ FRAME_ALLOWANCE = 1 << 20
 """How much a frame may exceed `max_frame_bytes`, which bounds one payload: the room for everything around it."""
 
 
-class _Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
+class _Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", gc=False):
     pass
 
 

@@ -19,6 +19,8 @@ from stream_kernel.routing.items import Emission, ItemFailure
 
 __all__ = ["Holder", "LastTrace", "Ticket"]
 
+_Outcome = Literal["answered", "failed", "transport", "timeout", "withdrawn"]
+
 
 class Holder(Protocol):
     """The worker that has a ticket."""
@@ -41,6 +43,11 @@ class LastTrace(msgspec.Struct, frozen=True):
 
 class Ticket:
     """One command of one caller."""
+
+    __slots__ = (
+        "_begun", "_deadline", "_entered", "_expire", "_leave_queue", "_loop", "_timer", "_worker", "at_deadline", "command", "future",
+        "holder", "number",
+    )  # fmt: skip
 
     def __init__(self, command: Command, loop: asyncio.AbstractEventLoop, now: float | None = None) -> None:
         """`now` is the time of the loop, where it is known."""
@@ -133,7 +140,7 @@ class Ticket:
     def withdraw(self, reason: str) -> None:
         """Settle it as not executed if no worker has taken it yet; its deadline timer then finds it settled."""
         if self.holder is None and not self.settled:
-            self._settle(Loss("transport", reason, self._report("not_executed", "withdrawn")))
+            self._settle(Loss("transport", reason, self._tell("not_executed", "withdrawn")()))
 
     def answer(
         self,
@@ -147,14 +154,14 @@ class Ticket:
         """The worker replied."""
         ran = not failed or any(failure.executed for failure in failures)
         delivery: Delivery = "executed" if ran else "not_executed"
-        tell = partial(self._report, delivery, "failed" if failed else "answered", executing_seconds, nodes, now=self._loop.time())
+        tell = self._tell(delivery, "failed" if failed else "answered", executing_seconds, nodes)
         self._settle(Answer(emissions, failures, tell))
 
     def lose(self, category: Literal["transport", "timeout"], reason: str, trace: LastTrace | None = None) -> None:
         """There will be no reply. It is `maybe_executed` as soon as a worker has had it."""
         delivery: Delivery = "not_executed" if self.holder is None else "maybe_executed"
         known = trace or LastTrace()
-        report = self._report(delivery, category, known.executing_seconds)
+        report = self._tell(delivery, category, known.executing_seconds)()
         self._settle(Loss(category, reason, report, known.exit, known.at_work, known.is_inflicted))
 
     def _move_timer(self, moment: float) -> None:
@@ -166,34 +173,39 @@ class Ticket:
         if self.future.set_result(outcome) and self.holder is None:
             self._leave_queue(self)
 
-    def _report(
-        self,
-        delivery: Delivery,
-        outcome: Literal["answered", "failed", "transport", "timeout", "withdrawn"],
-        executing_seconds: float | None = None,
-        nodes: tuple[NodeTiming, ...] = (),
-        *,
-        now: float | None = None,
-    ) -> CommandReport:
-        if now is None:
-            now = self._loop.time()
-        worker_id, pid, generation = self._worker or (None, None, None)
-        queued = (now if self._begun is None else self._begun) - self._entered
-        wire = None if self._begun is None else max(0.0, now - self._begun - (executing_seconds or 0.0))
-        return CommandReport(
-            correlation_id=self.command.correlation_id,
-            group=self.command.group,
-            inputs=len(self.command.items),
-            delivery=delivery,
-            outcome=outcome,
-            worker_id=worker_id,
-            pid=pid,
-            generation=generation,
-            queued_seconds=queued,
-            executing_seconds=executing_seconds,
-            wire_seconds=wire,
-            nodes=nodes,
-        )
+    def _tell(
+        self, delivery: Delivery, outcome: _Outcome, executing_seconds: float | None = None, nodes: tuple[NodeTiming, ...] = ()
+    ) -> Callable[[], CommandReport]:
+        """What makes the report, as of now. It does not hold this ticket, which holds it: a cycle otherwise."""
+        times = (self._entered, self._begun, self._loop.time(), executing_seconds)
+        return partial(_report, self.command, self._worker, times, delivery, outcome, nodes)
+
+
+def _report(
+    command: Command,
+    worker: tuple[str, int, int] | None,
+    times: tuple[float, float | None, float, float | None],
+    delivery: Delivery,
+    outcome: _Outcome,
+    nodes: tuple[NodeTiming, ...],
+) -> CommandReport:
+    """`times`: when it entered, was begun and ended, on the loop's clock, and for how long its worker was at it."""
+    entered, begun, ended, executing = times
+    worker_id, pid, generation = worker or (None, None, None)
+    return CommandReport(
+        correlation_id=command.correlation_id,
+        group=command.group,
+        inputs=len(command.items),
+        delivery=delivery,
+        outcome=outcome,
+        worker_id=worker_id,
+        pid=pid,
+        generation=generation,
+        queued_seconds=(ended if begun is None else begun) - entered,
+        executing_seconds=executing,
+        wire_seconds=None if begun is None else max(0.0, ended - begun - (executing or 0.0)),
+        nodes=nodes,
+    )
 
 
 def _nothing(ticket: Ticket) -> None:
