@@ -16,6 +16,14 @@ PROCESSES = (
         ("engine/process/test_child.py::test_it_leads_a_session_of_its_own_and_is_killed_with_what_it_has_started",),
     ),
     Mutant(
+        "all-that-are-to-poll-do",
+        "workers that poll leave a CPU for the parent",
+        "engine/process/spinning.py",
+        "wanted[: max(0, cpus - 1)]",
+        "wanted[:cpus]",
+        ("engine/process/test_spinning.py",),
+    ),
+    Mutant(
         "signals-to-the-worker-alone",
         "a worker is killed with everything that it has started",
         "engine/process/child.py",

@@ -48,6 +48,14 @@ WIRE = (
         ("worker/test_stdio.py",),
     ),
     Mutant(
+        "fork-works-on",
+        "what a node gives in a forked child of a worker goes to no other node, and the child runs none",
+        "worker/host.py",
+        "        os.register_at_fork(after_in_child=lambda: runner.watch_returns(self._wire.check_owner))\n",
+        "",
+        ("faults/test_leaks.py::test_what_a_forked_child_returns_goes_to_no_other_node",),
+    ),
+    Mutant(
         "prints-wait-in-a-buffer",
         "what a node printed is in the log when its worker is killed",
         "worker/stdio.py",

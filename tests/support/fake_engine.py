@@ -229,7 +229,14 @@ def boundary_call_of(
 
 def call_of(engine: FakeEngine, *inputs: BoundaryDispatchInput, **arguments: Any) -> asyncio.Task[Settled]:
     """A call at work on `engine`; the arguments are those of `boundary_call_of`."""
-    return asyncio.get_running_loop().create_task(boundary_call_of(engine, *inputs, **arguments).run())
+    call = boundary_call_of(engine, *inputs, **arguments)
+
+    async def run() -> Settled:
+        settled = await call.run()
+        assert isinstance(settled, list)
+        return settled
+
+    return asyncio.get_running_loop().create_task(run())
 
 
 def shown(settled: Settled) -> list[Any]:

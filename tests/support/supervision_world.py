@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -129,7 +129,7 @@ def _note_outcome(order: Order, future: Promise) -> None:
     order.outcome = None if future.cancelled() else future.result()
 
 
-def tokens_of(items: list[InputItem]) -> tuple[str, ...]:
+def tokens_of(items: Sequence[InputItem]) -> tuple[str, ...]:
     """What names the inputs: their trace ids."""
     return tuple(str(item.trace_id) for item in items)
 

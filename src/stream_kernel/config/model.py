@@ -11,7 +11,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from stream_kernel.errors import ConfigurationError
@@ -28,6 +29,19 @@ Names = Annotated[tuple[Name, ...], Field(strict=False)]
 
 
 _MAX_WORKERS = 1024
+_MAX_DEPTH = 64
+
+
+def _depth(value: object) -> int | Literal["auto"]:
+    """One of two kinds, and one sentence for what is neither."""
+    if type(value) is int and 1 <= value <= _MAX_DEPTH:
+        return value
+    if value == "auto":
+        return "auto"
+    raise PydanticCustomError("depth", "must be 'auto' or an integer from 1 to 64")
+
+
+Depth = Annotated[int | Literal["auto"], PlainValidator(_depth)]
 
 
 class _Frozen(BaseModel):
@@ -126,8 +140,8 @@ class ProcessGroupConfig(_Frozen):
     """Names of variables handed on from the parent; a trailing `*` matches any ending."""
     fan_out: Literal["whole", "split"] = "whole"
     """What becomes of a batch of a call: one command, or one for each worker that is ready; not where a node is stateful."""
-    depth: Annotated[int, Field(ge=1, le=64)] = 1
-    """How many commands a worker may have at a time, the one at work included."""
+    depth: Depth = "auto"
+    """How many commands a worker may have at a time, the one at work included. `auto`: one; a group's only worker up to four quick ones."""
     spin_microseconds: Annotated[int, Field(ge=0, le=10_000)] = 0
     """How long an idle worker polls its pipe before it sleeps; only so many workers do as leave a CPU for the parent."""
     max_queued: Annotated[int, Field(ge=1)] = 1024

@@ -60,7 +60,7 @@ class Command(msgspec.Struct):
     scenario_id: str
     on_error: Literal["raise", "collect"]
     deadline: float
-    items: list[InputItem]
+    items: Sequence[InputItem]
     limit_seconds: float = inf
     """How long a worker may work on it, within the deadline; what it waits for that does not count."""
     size: int = 0
@@ -69,6 +69,8 @@ class Command(msgspec.Struct):
     """Room in the queue has been reserved for it."""
     waited_since: float | None = None
     """When it began to wait for room; None: it did not have to."""
+    call: int | None = None
+    """Which call of this supervisor it is of, among those that are not settled; None: of one of its own."""
     is_trial: bool = False
     """It holds one input, with which at work a worker has died before: should that happen again, it is no news of the group's health."""
 
@@ -80,7 +82,7 @@ class Command(msgspec.Struct):
 class Answer(msgspec.Struct):
     """The group answered. A command that failed as a whole has one failure and no emissions."""
 
-    emissions: list[Emission]
+    emissions: Sequence[Emission]
     failures: list[ItemFailure]
     tell: Callable[[], CommandReport]
     """Makes the report; most are never asked for."""
@@ -196,10 +198,13 @@ class PayloadCodec(Protocol):
 
     def pack(self, payload: Any) -> Packed: ...
 
-    def pack_all(self, payloads: list[Any]) -> list[Packed] | None:
-        """All in one go, where that is cheaper and nothing is wrong with any."""
+    def pack_all(self, payloads: list[Any]) -> list[msgspec.Raw] | None:
+        """Plain ones in one go; None when one is not plain or cannot be encoded, or where nothing is."""
 
     def unpack(self, packed: Packed, wanted: str | None = None) -> Any: ...
+
+    def unpack_all(self, encoded: list[msgspec.Raw], tag: str | None) -> list[Any] | None:
+        """Those of one tag in one go; None when one cannot be decoded."""
 
     def plain(self, packed: Packed) -> Any: ...
 

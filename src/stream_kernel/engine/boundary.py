@@ -7,7 +7,7 @@ payloads), `BoundaryCall.run` here, on the engine's loop. The order of everythin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from math import inf
 from operator import attrgetter
@@ -18,13 +18,15 @@ import msgspec
 from stream_kernel.engine.admission import release_room, reserve_room
 from stream_kernel.engine.base import Answer, Command, Engine, Loss, Outcome
 from stream_kernel.engine.batches import by_group, cut
+from stream_kernel.engine.bulk import Bulk
 from stream_kernel.engine.flight import Flight
 from stream_kernel.engine.preparation import Prepared
 from stream_kernel.engine.retrying import POISON, after_loss, delivery_of, is_poison, pause_before_retry
-from stream_kernel.engine.settlement import Failure, Output, Settled, Step
+from stream_kernel.engine.settlement import Failure, Output, PlainOutputs, Settled, Step
 from stream_kernel.engine.turns import Turn
 from stream_kernel.errors import BoundaryError, BoundaryInputError, handoff_sentence
 from stream_kernel.observability.quiet import QuietLogger
+from stream_kernel.protocol.columns import InputRows
 from stream_kernel.reports import CommandReport, Delivery, FailureReport
 from stream_kernel.routing.items import Emission, InputItem, ItemFailure
 from stream_kernel.routing.router import NodeRoute
@@ -57,6 +59,9 @@ class BoundaryCall:
         """
         self._engine = engine
         self._pending = prepared.steps
+        self._bulk = prepared.bulk
+        """What goes side by side; then nothing else is pending."""
+        self._plain: PlainOutputs | None = None
         self._run_id = run_id
         self._scenario_id = scenario_id
         self._raises = on_error == "raise"
@@ -76,11 +81,14 @@ class BoundaryCall:
         """What became of each command, in order of hand-over."""
         return [outcome.report for outcome in self._outcomes]
 
-    async def run(self) -> Settled:
+    async def run(self) -> Settled | PlainOutputs:
         """Run all hops and conclude."""
         try:
             # Under `raise` nothing is dispatched unless every input was accepted.
-            while self._pending and not (self._raises and self._failures):
+            while (self._pending or self._bulk is not None) and not (self._raises and self._failures):
+                if self._bulk is not None:
+                    await self._side_by_side(self._bulk)
+                    continue
                 released = self._release()
                 if not released and self._turn is not None:
                     await self._turn.change(self._deadline)
@@ -93,10 +101,12 @@ class BoundaryCall:
                 self._turn.leave()
         return self.conclude()
 
-    def conclude(self) -> Settled:
+    def conclude(self) -> Settled | PlainOutputs:
         """Everything that is terminal, in order. Under `raise` the first failure is raised as its error."""
         if self._raises and self._failures:
             raise self._error(min(self._failures, key=_place_of))
+        if self._plain is not None:
+            return self._plain
         settled: Settled = [*self._outputs, *self._failures]
         if len(settled) > 1:
             settled.sort(key=_place_of)
@@ -130,7 +140,7 @@ class BoundaryCall:
         for group, batch in batches.items():
             for part, size in cut(batch, self._engine.pieces(group) if len(batch) > 1 else 1, self._max_frame_bytes):
                 parts.append(part)
-                commands.append(self._command(part, size))
+                commands.append(self._command(part[0].group, [step.item for step in part], size))
         if not self._has_entered:
             self._has_entered = True
             if len(commands) == 1 and self._engine.reserve(commands[0].group, 1, commands[0].size):
@@ -149,8 +159,34 @@ class BoundaryCall:
         self._outcomes += await flight.settled()
         return following
 
+    async def _side_by_side(self, bulk: Bulk) -> None:
+        """A hop of a bulk. Where more than one command or a turn may be needed, it goes on as steps."""
+        self._bulk = None
+        engine = self._engine
+        is_one = bulk.weight <= self._max_frame_bytes and engine.pieces(bulk.group) == 1
+        is_simple = is_one and not (engine.router.stateful_groups or engine.retries(bulk.group))
+        if is_simple and not self._has_entered:
+            is_simple = self._has_entered = engine.reserve(bulk.group, 1, bulk.weight)
+            is_admitted = is_simple
+        else:
+            is_admitted = False
+        if not is_simple:
+            self._pending = bulk.steps()
+            return
+        command = self._command(bulk.group, InputRows(bulk.columns), bulk.weight)
+        command.is_admitted = is_admitted
+        outcome = await self._outcome_of(command)
+        if isinstance(outcome, Answer) and not outcome.failures:
+            self._bulk = bulk.following(outcome.emissions, engine.router)
+            self._plain = bulk.outputs(outcome.emissions)
+        if self._bulk is None and self._plain is None:
+            self._pending = self._concluded(bulk.steps(), outcome)
+
     async def _alone(self, part: list[Step], command: Command, following: list[Step]) -> None:
         """A hop of one command that is not run again: there is nobody whom its outcome could concern while it is out."""
+        following += self._concluded(part, await self._outcome_of(command))
+
+    async def _outcome_of(self, command: Command) -> Outcome:
         ticket = self._engine.submit(command)
         if self._turn is not None:
             self._turn.pass_by(self._passed((command.group,)))
@@ -160,10 +196,14 @@ class BoundaryCall:
             ticket.cancel()
             raise
         self._outcomes.append(outcome)
+        return outcome
+
+    def _concluded(self, part: list[Step], outcome: Outcome) -> list[Step]:
+        """Take what the only command of a hop came to; gives the steps that follow."""
         if isinstance(outcome, Loss):
             self._lost(part, outcome)
-        else:
-            following += self._answered(part, outcome)
+            return []
+        return [*self._answered(part, outcome)]
 
     def _judge(self, following: list[Step], flight: Flight, part: list[Step], outcome: Outcome) -> list[list[Step]]:
         """Take note of what became of a command; gives what is to be run again. Under `raise` the first failure ends that, and takes back
@@ -185,7 +225,7 @@ class BoundaryCall:
 
     def _renewed(self, part: list[Step]) -> Command:
         """A command for steps that are run again."""
-        command = self._command(part, sum(step.weight for step in part))
+        command = self._command(part[0].group, [step.item for step in part], sum(step.weight for step in part))
         command.is_trial = len(part) == 1 and part[0].deaths > 0
         return command
 
@@ -223,17 +263,18 @@ class BoundaryCall:
             if not comes_back and not working & router.upstream(group):
                 yield group
 
-    def _command(self, part: list[Step], size: int) -> Command:
+    def _command(self, group: str, items: Sequence[InputItem], size: int) -> Command:
         return Command(
             correlation_id=self._next_id(),
-            group=part[0].group,
+            group=group,
             run_id=self._run_id,
             scenario_id=self._scenario_id,
             on_error=self._on_error,
             deadline=self._deadline,
-            items=[step.item for step in part],
+            items=items,
             limit_seconds=self._limit_seconds,
             size=size,
+            call=id(self),
         )
 
     def _answered(self, part: list[Step], answer: Answer) -> Iterable[Step]:

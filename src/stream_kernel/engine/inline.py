@@ -18,6 +18,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Literal
 
+from msgspec import Raw
+
 from stream_kernel.config.model import ProcessGroupConfig, RuntimeConfig
 from stream_kernel.engine.base import (
     Answer,
@@ -66,6 +68,9 @@ class CopyCodec:
 
     def pack_all(self, payloads: list[Any]) -> None:
         """Copies are made one by one."""
+
+    def unpack_all(self, encoded: list[Raw], tag: str | None) -> None:
+        """The same."""
 
     def unpack(self, packed: Packed, wanted: str | None = None) -> Any:
         if packed.tag is None and wanted is not None:

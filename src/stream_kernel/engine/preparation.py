@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from itertools import repeat
 from operator import attrgetter
 
 import msgspec
 
 from stream_kernel.engine.base import PayloadCodec
+from stream_kernel.engine.bulk import Bulk, bulk_of
 from stream_kernel.engine.settlement import Failure, Step
 from stream_kernel.errors import PayloadError
 from stream_kernel.reports import Category, FailureReport
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 from stream_kernel.routing.items import InputItem
-from stream_kernel.routing.packed import Packed
 from stream_kernel.routing.router import NodeRoute, Router
 from stream_kernel.routing.text import is_utf8
 
@@ -25,10 +24,16 @@ _MAX_HEADER_BYTES = 65_536
 
 
 class Prepared(msgspec.Struct):
-    """The inputs of a call, packed; those that were refused are failures already."""
+    """The inputs of a call, packed: steps, or a bulk. Those that were refused are failures already."""
 
     steps: list[Step]
     refused: list[Failure]
+    bulk: Bulk | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing of it can be dispatched."""
+        return not self.steps and self.bulk is None
 
 
 def prepare(
@@ -37,14 +42,17 @@ def prepare(
     """Check and pack the inputs. `groups` are the names that exist, `first` is the position of the first input."""
     ranks: dict[str | None, int] = {}
     prepared = Prepared([], [])
-    encoded = codec.pack_all([given.payload for given in inputs]) if len(inputs) > 1 else None
-    for position, (given, packed) in enumerate(zip(inputs, encoded or repeat(None), strict=False), first):
+    if len(inputs) > 1:
+        prepared.bulk = bulk_of(inputs, codec, router, first)
+        if prepared.bulk is not None:
+            return prepared
+    for position, given in enumerate(inputs, first):
         rank = ranks.setdefault(given.dispatch_group, len(ranks))
         route = router.find(given.target)
         if route is None or route.group != given.dispatch_group:
             prepared.refused.append(_unreachable(given, rank, position, groups))
             continue
-        step = _step(given, rank, position, route, codec, packed)
+        step = _step(given, rank, position, route, codec)
         if isinstance(step, Step):
             prepared.steps.append(step)
         else:
@@ -54,14 +62,11 @@ def prepare(
     return prepared
 
 
-def _step(
-    given: BoundaryDispatchInput, rank: int, position: int, route: NodeRoute, codec: PayloadCodec, packed: Packed | None
-) -> Step | str:
+def _step(given: BoundaryDispatchInput, rank: int, position: int, route: NodeRoute, codec: PayloadCodec) -> Step | str:
     """The input on its way, or why it cannot be sent."""
     trace_id, reply_to, source_group = given.trace_id, given.reply_to, given.source_group
     try:
-        if packed is None:
-            packed = codec.pack(given.payload)
+        packed = codec.pack(given.payload)
         meta = codec.pack(given.meta) if given.meta else None
     except PayloadError as error:
         return f" {error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -12,8 +13,9 @@ from stream_kernel.errors import BoundaryError, BoundaryInputError, PayloadError
 from stream_kernel.reports import Category, CommandReport, Delivery, FailureReport
 from stream_kernel.routing.envelope import BoundaryFailure, Envelope, TerminalEvent
 from stream_kernel.routing.items import Emission, InputItem
+from stream_kernel.routing.packed import Packed
 
-__all__ = ["Failure", "Finished", "Output", "Place", "Settled", "Step", "finish"]
+__all__ = ["Failure", "Finished", "Output", "Place", "PlainOutputs", "Settled", "Step", "finish"]
 
 Place = tuple[int, int, int, tuple[int, ...]]
 """Where something stands in the order of a call: rank of the root input's group, position of the root input, hop, and the way it came:
@@ -92,6 +94,47 @@ class Failure(msgspec.Struct, gc=False):
         )
 
 
+class PlainOutputs(msgspec.Struct, frozen=True):
+    """The terminal outputs of the inputs `first`, `first + 1`, … of a call, in order, as columns: nothing else has become of any of them.
+
+    `index` is the place of each one's input, from 0. Both others are columns of the inputs.
+    """
+
+    first: int
+    index: list[int]
+    payloads: list[msgspec.Raw]
+    tag: str | None
+    group: str
+    node: str
+    trace_id: str | list[str | None] | None
+    reply_to: str | list[str | None] | None
+
+    def finish(self, codec: PayloadCodec) -> list[Finished] | None:
+        """Decode them all in one go; None when one of them cannot be."""
+        payloads = codec.unpack_all(self.payloads, self.tag)
+        if payloads is None:
+            return None
+        return [
+            Finished(self.first + place, Envelope(payload, trace_id, None, reply_to, {}, self.tag), None, self.group, self.node)
+            for place, payload, trace_id, reply_to in zip(
+                self.index, payloads, self._of_each(self.trace_id), self._of_each(self.reply_to), strict=False
+            )
+        ]
+
+    def one_by_one(self) -> list[Output]:
+        """The same, each with what it came from."""
+        outputs = []
+        texts = zip(self.index, self.payloads, self._of_each(self.trace_id), self._of_each(self.reply_to), strict=False)
+        for number, (place, payload, trace_id, reply_to) in enumerate(texts):
+            packed = Packed(payload, self.tag, len(payload))
+            step = Step((0, self.first + place, 0, ()), self.first + place, self.group, InputItem(packed, "", trace_id, reply_to))
+            outputs.append(Output((0, self.first + place, 0, (number,)), step, Emission(place, self.node, packed, terminal=True)))
+        return outputs
+
+    def _of_each(self, column: str | list[str | None] | None) -> Iterable[str | None]:
+        return [column[place] for place in self.index] if isinstance(column, list) else repeat(column)
+
+
 Settled = list[Output | Failure]
 """What a call came to, in order."""
 
@@ -107,8 +150,11 @@ class Finished(msgspec.Struct):
     node: str | None = None
 
 
-def finish(settled: Iterable[Output | Failure], codec: PayloadCodec) -> list[Finished]:
+def finish(settled: Settled | PlainOutputs, codec: PayloadCodec) -> list[Finished]:
     """Decode what a call gave. Failures become envelopes with a terminal event, as `collect` promises."""
+    if isinstance(settled, PlainOutputs):
+        finished = settled.finish(codec)
+        return [_finish_output(one, codec) for one in settled.one_by_one()] if finished is None else finished
     return [_finish_failure(one) if isinstance(one, Failure) else _finish_output(one, codec) for one in settled]
 
 

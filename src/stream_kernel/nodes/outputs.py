@@ -53,6 +53,19 @@ class Trail(msgspec.Struct):
     own_reply_to: str | None = None
     own_meta: Packed | None = None
 
+    def after(self, trace_id: str | None, reply_to: str | None, meta: Packed | None) -> Trail:
+        """The trail of an output that was given these of its own, by its node or by one before it."""
+        return Trail(
+            self.index,
+            self.trace_id if trace_id is None else trace_id,
+            self.reply_to if reply_to is None else reply_to,
+            self.meta if meta is None else meta,
+            self.steps + 1,
+            trace_id,
+            reply_to,
+            meta,
+        )
+
 
 class Sending(msgspec.Struct):
     """An output that has been packed and routed, and goes to nobody yet."""
@@ -88,54 +101,41 @@ class Outputs:
     def prepare(self, work: Work, output: Any, trail: Trail) -> Sending:
         """Pack an output and find its way; what cannot go on is a `NodeFailure` of the node that gave it."""
         name = work.name
+        trace_id, reply_to, meta, steps = trail.own_trace_id, trail.own_reply_to, trail.own_meta, trail.steps + 1
+        if type(output) in self.ending and trace_id is None and reply_to is None and meta is None:
+            return Sending(Emission(trail.index, name, self.pack(work, output), True, None, None, None, None, steps), (), trail)
         envelope = output if isinstance(output, Envelope) else Envelope(output)
         event = envelope.payload if isinstance(envelope.payload, TerminalEvent) else None
         packed = self.pack(work, envelope.payload if event is None else event.payload)
-        meta = self.pack(work, envelope.meta) if envelope.meta else None
+        if envelope.meta:
+            meta = self.pack(work, envelope.meta)
+        if envelope.trace_id is not None:
+            trace_id = envelope.trace_id
+        if envelope.reply_to is not None:
+            reply_to = envelope.reply_to
         if envelope.type is not None and envelope.type != packed.tag:
             raise NodeFailure(name, f"node '{name}' set an Envelope.type that is not its payload's: leave it out")
-        following = Trail(
-            trail.index,
-            _first(envelope.trace_id, trail.trace_id),
-            _first(envelope.reply_to, trail.reply_to),
-            meta or trail.meta,
-            trail.steps + 1,
-            _first(envelope.trace_id, trail.own_trace_id),
-            _first(envelope.reply_to, trail.own_reply_to),
-            meta or trail.own_meta,
-        )
         if event is not None and envelope.target is not None:
             raise NodeFailure(name, f"node '{name}' gave a TerminalEvent a target: it ends the chain")
         routes = () if event is not None else self._routes(work, envelope, packed)
-        if routes and following.steps >= self._max_hops:
+        if routes and steps >= self._max_hops:
             raise NodeFailure(name, f"the chain exceeds max_hops = {self._max_hops} steps at node '{name}'")
         if packed.tag is not None and envelope is not output and event is None and not routes:
             self.ending.add(type(output))
         local = tuple([(self._works[route.name], self._fitting(name, route, packed)) for route in routes if self._is_local(route)])
         emission = None
         if len(local) < len(routes) or not routes:
-            emission = Emission(
-                index=trail.index,
-                node=name,
-                packed=packed,
-                terminal=not routes,
-                target=envelope.target,
-                trace_id=following.own_trace_id,
-                reply_to=following.own_reply_to,
-                meta=following.own_meta,
-                steps=following.steps,
-                status=None if event is None else event.status,
-                error=None if event is None else event.error,
-                failure=None if event is None else event.failure,
-            )
+            emission = Emission(trail.index, name, packed, not routes, envelope.target, trace_id, reply_to, meta, steps)
+            if event is not None:
+                emission.status, emission.error, emission.failure = event.status, event.error, event.failure
             self._check_header(name, emission)
-        return Sending(emission, local, following)
+        return Sending(emission, local, trail.after(trace_id, reply_to, meta) if local else trail)
 
     def _check_header(self, name: str, emission: Emission) -> None:
         """Refuse what could not be sent around the payload."""
         failure = emission.failure
-        own = (emission.trace_id, emission.reply_to, emission.error)
-        if not is_utf8(*own, *(() if failure is None else (failure.group, failure.node, failure.message))):
+        texts = () if failure is None else (failure.group, failure.node, failure.message)
+        if not is_utf8(emission.trace_id, emission.reply_to, emission.error, *texts):
             raise NodeFailure(name, f"output of node '{name}' has a trace_id, reply_to or error with lone surrogates")
         if emission.size - emission.packed.size > _MAX_HEADER_BYTES:
             raise NodeFailure(
@@ -183,7 +183,3 @@ class Outputs:
 def wanted_of(route: NodeRoute, tag: str | None) -> str | None:
     """The class that a node wants made of plain JSON."""
     return route.consumes[0] if tag is None and route.consumes else None
-
-
-def _first(own: str | None, inherited: str | None) -> str | None:
-    return inherited if own is None else own

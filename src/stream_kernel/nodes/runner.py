@@ -17,7 +17,7 @@ import msgspec
 from stream_kernel.errors import PayloadError
 from stream_kernel.nodes.context import NodeContext
 from stream_kernel.nodes.failure import NodeFailure, exception_name
-from stream_kernel.nodes.outputs import Carrier, Outputs, Sending, Trail, Work, wanted_of
+from stream_kernel.nodes.outputs import Carrier, Outputs, Trail, Work, wanted_of
 from stream_kernel.nodes.registry import BuiltNode
 from stream_kernel.reports import NodeTiming
 from stream_kernel.routing.items import Emission, InputItem, ItemFailure
@@ -109,15 +109,16 @@ class GroupRunner:
         loaded, refused = self._load(items)
         if stop_at_failure and refused is not None:
             return refused
+        pause, ending = self._between_items, self._outputs.ending
         look = -inf
         for index, (item, message) in enumerate(zip(items, loaded, strict=True)):
-            if index and self._between_items is not None:
-                await self._between_items()
+            if pause is not None and index:
+                await pause()
             if self._now >= look:
                 if is_cancelled():
                     return ItemFailure(index, "transport", "cancelled by the caller", None, index > 0)
                 look = perf_counter() + self._look_seconds
-            if type(message) is ItemFailure:
+            if refused is not None and type(message) is ItemFailure:
                 take(message)
                 continue
             work = self._works[item.target]
@@ -125,7 +126,7 @@ class GroupRunner:
                 result = self._call(work, message, index, item, scope)
                 if work.is_async:
                     result = await self._await(work, result)
-                if take_one is not None and type(result) in self._outputs.ending:
+                if take_one is not None and type(result) in ending:
                     take_one(index, self._outputs.pack(work, result), work.name, item.steps + 1)
                     continue
                 outcome = [] if result is None else await self._follow(work, result, index, item, scope)
@@ -212,8 +213,8 @@ class GroupRunner:
         except BaseException as error:  # noqa: BLE001  user code: whatever it raises, SystemExit included, is this item's failure
             self._spend(work, started)
             raise self._raised(work.name, error) from None
-        self._now = perf_counter()
-        work.seconds += self._now - started
+        self._now = now = perf_counter()
+        work.seconds += now - started
         if self._on_return is not None and not work.is_async:
             self._on_return()
         return result
@@ -243,7 +244,10 @@ class GroupRunner:
         outputs = result if kind is list or kind is tuple else (result,)
         # All are packed before the first goes on: the next node must not change what this one has returned.
         for sending in [self._outputs.prepare(work, output, trail) for output in outputs if output is not None]:
-            await self._forward(sending, scope, out)
+            if sending.emission is not None:
+                out.append(sending.emission)
+            for consumer, message in sending.local:
+                await self._visit(consumer, message, sending.trail, scope, out)
 
     async def _stream(self, work: Work, produced: Any, trail: Trail, scope: CallScope, out: list[Emission]) -> None:
         name = work.name
@@ -263,8 +267,13 @@ class GroupRunner:
                     self._spend(work, started)
                 if output is _END:
                     return
-                if output is not None:
-                    await self._forward(self._outputs.prepare(work, output, trail), scope, out)
+                if output is None:
+                    continue
+                sending = self._outputs.prepare(work, output, trail)
+                if sending.emission is not None:
+                    out.append(sending.emission)
+                for consumer, message in sending.local:
+                    await self._visit(consumer, message, sending.trail, scope, out)
         finally:
             if (produced.ag_frame if is_async else produced.gi_frame) is not None:  # some of its code is left to run
                 await self._leave(work, trail.index, produced, is_async)
@@ -288,9 +297,3 @@ class GroupRunner:
             return error
         self._on_exception(error)
         return NodeFailure(name, f"node '{name}' raised {exception_name(error)}", error, __file__)
-
-    async def _forward(self, sending: Sending, scope: CallScope, out: list[Emission]) -> None:
-        if sending.emission is not None:
-            out.append(sending.emission)
-        for work, message in sending.local:
-            await self._visit(work, message, sending.trail, scope, out)

@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from stream_kernel.errors import PayloadError, WorkerBootstrapError
 from stream_kernel.protocol.fields import UnsupportedType, is_message_class
-from stream_kernel.protocol.plain import PLAIN_TYPES, decode_plain, encode_plain, encode_plain_all, refusal_of
+from stream_kernel.protocol.plain import PLAIN_TYPES, decode_plain, decode_plain_all, encode_plain, encode_plain_all, refusal_of
 from stream_kernel.routing.packed import Packed
 from stream_kernel.routing.tags import type_tag
 
@@ -83,12 +83,18 @@ class Codec:
             )
         return Packed(Raw(data), tag, size)
 
-    def pack_all(self, payloads: list[Any]) -> list[Packed] | None:
+    def pack_all(self, payloads: list[Any]) -> list[Raw] | None:
         """Encode plain payloads in one go; None when one is not plain, or cannot be encoded: `pack` says of which one, and why."""
         encoded = encode_plain_all(payloads) if PLAIN_TYPES.issuperset(map(type, payloads)) else None
-        if encoded is None or max(map(len, encoded), default=0) > self._max_bytes:
+        return None if encoded is None or max(map(len, encoded), default=0) > self._max_bytes else encoded
+
+    def unpack_all(self, encoded: list[Raw], tag: str | None) -> list[Any] | None:
+        """Decode payloads of one tag in one go, as plain JSON where the tag is not known; None when one of them cannot be decoded."""
+        codec = None if tag is None else self._by_tag.get(tag)
+        try:
+            return decode_plain_all(encoded) if codec is None else [codec.decode(data) for data in encoded]
+        except PayloadError:
             return None
-        return [Packed(data, None, len(data)) for data in encoded]
 
     def unpack(self, packed: Packed, wanted: str | None = None) -> Any:
         """Decode a payload. An untagged one becomes an instance of the `wanted` class, where one is named; raises `PayloadError`."""

@@ -8,6 +8,7 @@ null for all. On batches of 100 small records that halves the frame and costs th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,8 +20,11 @@ from stream_kernel.routing.packed import Packed
 
 __all__ = [
     "InputColumns",
+    "InputRows",
     "OutputColumns",
+    "OutputRows",
     "OutputTable",
+    "are_plain",
     "collapse",
     "inputs_from_columns",
     "inputs_to_columns",
@@ -81,8 +85,15 @@ def spread(column: Any, count: int) -> list[Any]:
     return column
 
 
+def _each(column: Any, count: int) -> Iterable[Any]:
+    """The same to go through beside a column of `count`, without a list of what all share."""
+    return spread(column, count) if isinstance(column, list) else repeat(column)
+
+
 def inputs_to_columns(items: Sequence[InputItem]) -> InputColumns:
     """The items of a command as columns."""
+    if isinstance(items, InputRows):
+        return items.columns
     if len(items) == 1:
         (item,) = items
         packed, meta = item.packed, item.meta
@@ -112,20 +123,22 @@ def inputs_to_columns(items: Sequence[InputItem]) -> InputColumns:
 
 def inputs_from_columns(columns: InputColumns) -> list[InputItem]:
     """The inverse; raises `ValueError` for columns that do not fit together."""
-    count = len(columns.payload)
+    payloads = columns.payload
+    count = len(payloads)
+    meta = None if columns.meta is None else _spread_meta(columns.meta, count)
     return [
         InputItem(Packed(payload, tag, len(payload)), target, trace_id, reply_to, meta, source_group, route_hop, steps)
         for payload, target, tag, trace_id, reply_to, meta, source_group, route_hop, steps in zip(
-            columns.payload,
-            spread(columns.target, count),
-            spread(columns.type, count),
-            spread(columns.trace_id, count),
-            spread(columns.reply_to, count),
-            _spread_meta(columns.meta, count),
-            spread(columns.source_group, count),
-            spread(columns.route_hop, count),
-            spread(columns.steps, count),
-            strict=True,
+            payloads,
+            _each(columns.target, count),
+            _each(columns.type, count),
+            _each(columns.trace_id, count),
+            _each(columns.reply_to, count),
+            _each(meta, count),
+            _each(columns.source_group, count),
+            _each(columns.route_hop, count),
+            _each(columns.steps, count),
+            strict=False,  # the shared ones have no end
         )
     ]
 
@@ -167,13 +180,20 @@ class OutputTable:
             self._set("error", output)
             return
         self.add_plain(output.index, output.packed, output.node, output.steps)
-        self._set("target", output.target)
-        self._set("trace_id", output.trace_id)
-        self._set("reply_to", output.reply_to)
-        self._set("meta", output.meta)
-        self._set("status", output.status)
-        self._set("event_error", output.error)
-        self._set("event_failure", output.failure)
+        if output.target is not None:
+            self._set("target", output.target)
+        if output.trace_id is not None:
+            self._set("trace_id", output.trace_id)
+        if output.reply_to is not None:
+            self._set("reply_to", output.reply_to)
+        if output.meta is not None:
+            self._set("meta", output.meta)
+        if output.status is not None:
+            self._set("status", output.status)
+        if output.error is not None:
+            self._set("event_error", output.error)
+        if output.failure is not None:
+            self._set("event_failure", output.failure)
 
     def columns(self) -> OutputColumns | None:
         """The columns, or None when there is nothing in them."""
@@ -192,31 +212,65 @@ class OutputTable:
 
     def _set(self, name: str, value: object) -> None:
         """Give the last row a value in a column that most rows have none in."""
-        if value is not None:
-            column = self._others.get(name)
-            if column is None:
-                column = self._others[name] = [None] * len(self._index)
-            column[-1] = value
+        column = self._others.get(name)
+        if column is None:
+            column = self._others[name] = [None] * len(self._index)
+        column[-1] = value
+
+
+class InputRows(Sequence[InputItem]):
+    """The items of a command that are columns already; rows are made of them when one is asked for."""
+
+    def __init__(self, columns: InputColumns) -> None:
+        self.columns = columns
+        self._rows: list[InputItem] | None = None
+
+    def __len__(self) -> int:
+        return len(self.columns.payload)
+
+    def __getitem__(self, place: Any) -> Any:
+        if self._rows is None:
+            self._rows = inputs_from_columns(self.columns)
+        return self._rows[place]
+
+
+class OutputRows(Sequence[Emission]):
+    """The outputs of one reply of which no more is said than what they are; rows are made of them when one is asked for.
+
+    Raises `ValueError` for columns that do not fit together.
+    """
+
+    def __init__(self, columns: OutputColumns, *, terminal: bool) -> None:
+        self.columns = columns
+        self.terminal = terminal
+        self._rows: list[Emission] | None = None
+        count = len(columns.index)
+        for column in (columns.payload, columns.node, columns.type, columns.steps):
+            if isinstance(column, list) and len(column) != count:
+                raise ValueError("a column has another length than its frame")
+
+    def __len__(self) -> int:
+        return len(self.columns.index)
+
+    def __getitem__(self, place: Any) -> Any:
+        if self._rows is None:
+            self._rows = _plain_rows(self.columns, self.terminal)
+        return self._rows[place]
+
+
+def are_plain(columns: OutputColumns) -> bool:
+    """Whether no more is said of these outputs than what they are, as of most."""
+    others = (columns.target, columns.trace_id, columns.reply_to, columns.meta, columns.status)
+    return others == _NO_OTHERS and columns.event_error is columns.event_failure is columns.error is None
 
 
 def outputs_from_columns(columns: OutputColumns | None, *, terminal: bool) -> list[Emission | ItemFailure]:
     """The inverse; raises `ValueError` for columns that do not fit together."""
     if columns is None:
         return []
+    if are_plain(columns):
+        return [*_plain_rows(columns, terminal)]
     count = len(columns.index)
-    others = (columns.target, columns.trace_id, columns.reply_to, columns.meta, columns.status)
-    if others == _NO_OTHERS and columns.event_error is columns.event_failure is columns.error is None:  # most outputs say no more
-        return [
-            Emission(index, node or "", Packed(payload, tag, len(payload)), terminal, None, None, None, None, steps)
-            for index, payload, node, tag, steps in zip(
-                columns.index,
-                columns.payload,
-                spread(columns.node, count),
-                spread(columns.type, count),
-                spread(columns.steps, count),
-                strict=True,
-            )
-        ]
     rows: list[Emission | ItemFailure] = [
         Emission(
             index, node or "", Packed(payload, tag, len(payload)), terminal, target, trace_id, reply_to, meta, steps, status, error, ended
@@ -241,6 +295,21 @@ def outputs_from_columns(columns: OutputColumns | None, *, terminal: bool) -> li
         return rows
     failures: list[ItemFailure | None] = spread(columns.error, count)
     return [row if failure is None else failure for row, failure in zip(rows, failures, strict=True)]
+
+
+def _plain_rows(columns: OutputColumns, terminal: bool) -> list[Emission]:
+    count = len(columns.index)
+    return [
+        Emission(index, node or "", Packed(payload, tag, len(payload)), terminal, None, None, None, None, steps)
+        for index, payload, node, tag, steps in zip(
+            columns.index,
+            columns.payload,
+            spread(columns.node, count),
+            spread(columns.type, count),
+            spread(columns.steps, count),
+            strict=True,
+        )
+    ]
 
 
 def _collapse_meta(values: list[Packed | None]) -> list[Raw] | None:

@@ -17,7 +17,16 @@ import orjson
 from stream_kernel.errors import PayloadError
 from stream_kernel.routing.text import is_utf8
 
-__all__ = ["LARGE_DATA_PAGE", "PLAIN_TYPES", "decode_plain", "encode_plain", "encode_plain_all", "refusal_of", "refuse_depth"]
+__all__ = [
+    "LARGE_DATA_PAGE",
+    "PLAIN_TYPES",
+    "decode_plain",
+    "decode_plain_all",
+    "encode_plain",
+    "encode_plain_all",
+    "refusal_of",
+    "refuse_depth",
+]
 
 LARGE_DATA_PAGE = "docs/large-data.md"
 PLAIN_TYPES = frozenset({dict, list, str, int, float, bool, type(None)})
@@ -75,6 +84,12 @@ def decode_plain(data: bytes | msgspec.Raw) -> Any:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     raise PayloadError("is not JSON that can be read back")
+
+
+def decode_plain_all(encoded: list[msgspec.Raw]) -> list[Any]:
+    """The values, in one go; raises `PayloadError` when one is not JSON."""
+    values: list[Any] = decode_plain(b"[%b]" % b",".join(encoded))
+    return values
 
 
 def refuse_depth(value: Any) -> None:

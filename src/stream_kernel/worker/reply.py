@@ -29,12 +29,18 @@ class ReplyBuilder:
     def add(self, outcome: list[Emission] | ItemFailure) -> None:
         """Take what one item gave."""
         for output in outcome if isinstance(outcome, list) else (outcome,):
-            self._make_room(output.size)
+            size = output.size
+            if self._size + size > self._limit:
+                self._send_part()
+            self._size += size
             (self._terminal if isinstance(output, ItemFailure) or output.terminal else self._onward).add(output)
 
     def add_one(self, index: int, packed: Packed, node: str, steps: int) -> None:
         """Take one terminal output that inherits everything."""
-        self._make_room(plain_size(packed, node))
+        size = plain_size(packed, node)
+        if self._size + size > self._limit:
+            self._send_part()
+        self._size += size
         self._terminal.add_plain(index, packed, node, steps)
 
     def last(self, timing: tuple[NodeTiming, ...] = ()) -> ExecuteBoundaryResult:
@@ -56,11 +62,10 @@ class ReplyBuilder:
             executing_ms=self._elapsed_ms(),
         )
 
-    def _make_room(self, size: int) -> None:
-        if self._size + size > self._limit and self._size:
+    def _send_part(self) -> None:
+        if self._size:
             self._send(self._result(more=True))
             self._terminal, self._onward, self._size = OutputTable(), OutputTable(), 0
-        self._size += size
 
     def _result(self, *, more: bool, timing: tuple[NodeTiming, ...] = ()) -> ExecuteBoundaryResult:
         return ExecuteBoundaryResult(

@@ -33,7 +33,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert (only.eof_timeout_seconds, only.terminate_timeout_seconds, only.reap_timeout_seconds) == (0.5, 1, 2)
     assert (only.ping_interval_seconds, only.ping_timeout_seconds) == (10, 5)
     assert only.fan_out == "whole"
-    assert (only.depth, only.max_queued, only.max_queued_bytes, only.overflow, only.retries) == (1, 1024, 64 << 20, "wait", 0)
+    assert (only.depth, only.max_queued, only.max_queued_bytes, only.overflow, only.retries) == ("auto", 1024, 64 << 20, "wait", 0)
     assert (only.max_requests_per_worker, only.max_rss_mb) == (None, None)
     restart = only.restart
     assert (restart.strategy, restart.intensity, restart.period_seconds, restart.backoff_seconds) == ("permanent", 5, 30, (0.1, 30))
@@ -84,9 +84,10 @@ def test_groups_are_found_by_name_and_by_node() -> None:
         (group(env="A=1"), "process_groups[0].env: must be a table"),
         (group(env={"A": 1}), "process_groups[0].env.A: "),
         (group(python=""), "process_groups[0].python: "),
-        (group(depth=0), "process_groups[0].depth: "),
-        (group(depth=65), "process_groups[0].depth: "),
-        (group(depth=True), "process_groups[0].depth: must be int, not bool"),
+        (group(depth=0), "process_groups[0].depth: must be 'auto' or an integer from 1 to 64"),
+        (group(depth=65), "process_groups[0].depth: must be 'auto' or an integer from 1 to 64"),
+        (group(depth=True), "process_groups[0].depth: must be 'auto' or an integer from 1 to 64"),
+        (group(depth="3"), "process_groups[0].depth: must be 'auto' or an integer from 1 to 64"),
         (group(spin_microseconds=-1), "process_groups[0].spin_microseconds: "),
         (group(spin_microseconds=10_001), "process_groups[0].spin_microseconds: "),
         (group(spin_microseconds=True), "process_groups[0].spin_microseconds: must be int, not bool"),

@@ -108,7 +108,7 @@ class WorkerGroup:
             return ticket
         ticket.arm(self._expired, self._leave_queue)
         # Where nobody waits it need not stand in the queue first.
-        slot = None if self._queue else self._select()
+        slot = None if self._queue else self._select(command)
         if slot is not None and self._hand_over(ticket, slot):
             if command.is_admitted:
                 self._queue.release(1, command.size)
@@ -333,7 +333,7 @@ class WorkerGroup:
 
     def _dispatch(self) -> None:
         while self._queue:
-            slot = self._select()
+            slot = self._select(self._queue.first.command)
             if slot is None:
                 return
             ticket = self._queue.pop()
@@ -351,15 +351,18 @@ class WorkerGroup:
             ticket.lose("transport", f"the command {error.reason}")
             return True
 
-    def _select(self) -> WorkerSlot | None:
-        """The free worker that has the fewest commands, the next one in turn among equals."""
+    def _select(self, command: Command) -> WorkerSlot | None:
+        """The free worker that has the fewest commands, the next one in turn among equals; none that has another of the same call."""
         slots, start = self._slots, self._next
         chosen: WorkerSlot | None = None
         for slot in slots if not start else (*slots[start:], *slots[:start]):
-            if slot.is_free and (chosen is None or slot.outstanding < chosen.outstanding):
+            if not slot.is_free or (chosen is not None and slot.outstanding >= chosen.outstanding):
+                continue
+            if not slot.outstanding:
                 chosen = slot
-                if not slot.outstanding:
-                    break
+                break
+            if not slot.has_of_call(command):
+                chosen = slot
         if chosen is not None:
             self._next = (chosen.index + 1) % len(slots)
         return chosen

@@ -11,13 +11,14 @@ from typing import Protocol
 import msgspec
 
 from stream_kernel.config.model import ProcessGroupConfig, RuntimeConfig
-from stream_kernel.engine.base import AtWork
+from stream_kernel.engine.base import AtWork, Command
 from stream_kernel.engine.process.connection import ENDED, Connection
 from stream_kernel.engine.process.expiry import Expiry
 from stream_kernel.engine.process.fault_plan import PlannedFault
 from stream_kernel.engine.process.idle_watch import IdleWatch
 from stream_kernel.engine.process.ledger import DEADLINE_PASSED, Ledger
 from stream_kernel.engine.process.memory import MemoryPulse
+from stream_kernel.engine.process.pacing import Pacing
 from stream_kernel.engine.process.ticket import LastTrace, Ticket
 from stream_kernel.engine.process.wear import Wear
 from stream_kernel.engine.process.worker_process import ExitStatus, Launch, WorkerProcess, signal_name
@@ -104,7 +105,7 @@ class Incarnation:
         self.identity = identity
         self.process = process
         self.ledger = Ledger()
-        self._depth = place.group.depth
+        self._pacing = Pacing(place.group.depth, place.group.workers)
         self.nodes: tuple[NodeRoute, ...] = ()
         """What it declared."""
         self._works = False
@@ -176,9 +177,13 @@ class Incarnation:
     @property
     def is_free(self) -> bool:
         """It knows the routes, and may have one command more."""
-        if not self._works or len(self.ledger) >= self._depth:
+        if not self._works or not self._pacing.has_room(self.ledger, self._loop.time()):
             return False
         return self._expiry is None and self._connection.is_sound
+
+    def has_of_call(self, command: Command) -> bool:
+        """It has another command of the same call."""
+        return bool(self.ledger) and command.call is not None and any(ticket.command.call == command.call for ticket in self.ledger.owed)
 
     @property
     def worn(self) -> str | None:
@@ -267,7 +272,10 @@ class Incarnation:
 
     def _on_message(self, message: FromWorker | FromParent) -> None:
         if isinstance(message, (ExecuteBoundaryResult, ExecuteBoundaryError)):
+            head = self.ledger.head
             if self.ledger.receive(message):
+                assert head is not None
+                self._pacing.answered(head.command, message.executing_ms / 1000 if isinstance(message, ExecuteBoundaryResult) else None)
                 self._has_answered = True
         elif isinstance(message, (Hello, Ready, BootstrapError)):
             if isinstance(message, Ready):

@@ -7,13 +7,13 @@ oldest, the *head*, is the one at work: a worker writes a whole reply before it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from stream_kernel.engine.process.ticket import LastTrace, Ticket
 from stream_kernel.errors import ProtocolViolation
-from stream_kernel.protocol.columns import OutputColumns, outputs_from_columns
+from stream_kernel.protocol.columns import OutputColumns, OutputRows, are_plain, outputs_from_columns
 from stream_kernel.protocol.messages import ExecuteBoundaryError, ExecuteBoundaryResult
 from stream_kernel.routing.items import Emission, ItemFailure
 
@@ -31,7 +31,7 @@ class Ledger:
     def __init__(self) -> None:
         self._pending: dict[str, Ticket] = {}
         self._owed: dict[str, Ticket] = {}
-        self._emissions: list[Emission] = []
+        self._emissions: Sequence[Emission] = []
         self._failures: list[ItemFailure] = []
         self.given = 0
         """Commands that the worker was given; the number of the last one."""
@@ -40,6 +40,11 @@ class Ledger:
 
     def __len__(self) -> int:
         return len(self._owed)
+
+    @property
+    def owed(self) -> Iterable[Ticket]:
+        """The commands that the worker has, the one at work first."""
+        return self._owed.values()
 
     @property
     def head(self) -> Ticket | None:
@@ -142,11 +147,16 @@ class Ledger:
             return
         _check_indexes(columns.index, count)
         try:
+            if not self._emissions and len(columns.index) > 1 and are_plain(columns):
+                self._emissions = OutputRows(columns, terminal=terminal)
+                return
             rows = outputs_from_columns(columns, terminal=terminal)
         except ValueError as error:
             problem = str(error)
         else:
-            self._emissions += [row for row in rows if type(row) is Emission]
+            emissions = self._emissions if isinstance(self._emissions, list) else list(self._emissions)
+            emissions += [row for row in rows if type(row) is Emission]
+            self._emissions = emissions
             self._failures += [] if columns.error is None else [row for row in rows if type(row) is ItemFailure]
             return
         raise ProtocolViolation(problem)

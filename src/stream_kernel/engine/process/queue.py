@@ -86,6 +86,11 @@ class CommandQueue:
             self._tickets[ticket.command.correlation_id] = ticket
             self._tickets.move_to_end(ticket.command.correlation_id, last=False)
 
+    @property
+    def first(self) -> Ticket:
+        """The one that `pop` would give."""
+        return next(iter(self._tickets.values()))
+
     def pop(self) -> Ticket:
         """The first one."""
         ticket = self._tickets.popitem(last=False)[1]

@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from stream_kernel.engine.base import WorkerSnapshot
+from stream_kernel.engine.base import Command, WorkerSnapshot
 from stream_kernel.engine.process.environment import bootstrap_message, worker_arguments, worker_environment
 from stream_kernel.engine.process.fault_plan import orders_for
 from stream_kernel.engine.process.incarnation import Burial, Identity, Incarnation, Workplace
@@ -143,6 +143,10 @@ class WorkerSlot:
     def is_free(self) -> bool:
         """Ready, knows the routes, and may have one command more."""
         return self.state == "ready" and self._now is not None and self._now.is_free
+
+    def has_of_call(self, command: Command) -> bool:
+        """It has another command of the same call."""
+        return self._now is not None and self._now.has_of_call(command)
 
     @property
     def worn(self) -> str | None:

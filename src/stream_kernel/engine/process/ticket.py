@@ -7,7 +7,7 @@ still has to answer is another matter: that is in its ledger.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, Protocol
 
@@ -137,7 +137,7 @@ class Ticket:
 
     def answer(
         self,
-        emissions: list[Emission],
+        emissions: Sequence[Emission],
         failures: list[ItemFailure],
         executing_seconds: float,
         nodes: tuple[NodeTiming, ...] = (),

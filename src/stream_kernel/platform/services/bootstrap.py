@@ -19,7 +19,7 @@ from typing import Any, ClassVar, TypeVar
 from stream_kernel.config.model import Mode, RuntimeConfig
 from stream_kernel.engine.base import Capabilities
 from stream_kernel.engine.process.fault_plan import PlannedFault
-from stream_kernel.engine.settlement import Finished, Settled
+from stream_kernel.engine.settlement import Finished, PlainOutputs, Settled
 from stream_kernel.engine.turns import RunOrder
 from stream_kernel.errors import ConfigurationError, UsageError
 from stream_kernel.observability.events import LifecycleEvent
@@ -57,7 +57,7 @@ class _Pending:
 
     def __init__(self, request: CallRequest) -> None:
         self.request = request
-        self._work: Work[Settled] | None = None
+        self._work: Work[Settled | PlainOutputs] | None = None
 
     def begin(self, thread: Callable[[], LoopThread]) -> None:
         """Hand over what was packed, unless nothing of it needs a worker."""

@@ -14,7 +14,7 @@ from stream_kernel.config.model import RuntimeConfig
 from stream_kernel.engine.base import Engine, PayloadCodec
 from stream_kernel.engine.boundary import BoundaryCall
 from stream_kernel.engine.preparation import Prepared, prepare, refuse_all
-from stream_kernel.engine.settlement import Finished, Settled, finish
+from stream_kernel.engine.settlement import Finished, PlainOutputs, Settled, finish
 from stream_kernel.engine.turns import RunOrder
 from stream_kernel.errors import WorkerBootstrapError
 from stream_kernel.reports import Category, CommandReport
@@ -91,7 +91,7 @@ class CallRequest:
     @property
     def is_settled(self) -> bool:
         """After `pack`: nothing is left to do on the loop. A call that others of its run wait for gives up its turn there."""
-        return not self._prepared.steps and self._turn is None
+        return self._prepared.is_empty and self._turn is None
 
     async def pass_gate(self) -> None:
         """Wait, within the deadline, until all groups are ready."""
@@ -116,11 +116,11 @@ class CallRequest:
         """Give up what was packed: nothing of it has been dispatched."""
         self._refuse("transport", reason)
 
-    def conclude(self) -> Settled:
+    def conclude(self) -> Settled | PlainOutputs:
         """What a settled call gives; raises its error under `raise`."""
         return self._call(0.0).conclude()
 
-    async def run(self) -> Settled:
+    async def run(self) -> Settled | PlainOutputs:
         """Dispatch what was packed, and all hops; on the supervisor's loop."""
         self._check_admission()
         if self._refusal is not None:  # it has been closed while the inputs were encoded
@@ -137,7 +137,7 @@ class CallRequest:
         """After `run`: what became of each command."""
         return () if self._running is None else self._running.reports
 
-    def finish(self, settled: Settled) -> list[Finished]:
+    def finish(self, settled: Settled | PlainOutputs) -> list[Finished]:
         """Decode the outputs; under `raise`, one that cannot be decoded raises."""
         finished = finish(settled, self._host.codec)
         if self._on_error == "raise":

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -72,10 +73,10 @@ def test_one_that_is_cancelled_before_the_loop_comes_to_it_is_never_begun(thread
 def test_one_whose_task_is_cancelled_before_its_first_step_is_over(thread: LoopThread) -> None:
     work = Work(seven())
 
-    def cancel_new_task(loop: asyncio.AbstractEventLoop, coroutine: object, **_: object) -> asyncio.Task[object]:
-        task = asyncio.Task(coroutine, loop=loop)  # type: ignore[arg-type]
+    def cancel_new_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **_: Any) -> asyncio.Task[Any]:
+        task = asyncio.Task[Any](coroutine, loop=loop)
         task.cancel()
-        return task  # type: ignore[return-value]
+        return task
 
     async def submit() -> None:
         loop = asyncio.get_running_loop()
