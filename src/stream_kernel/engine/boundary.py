@@ -163,8 +163,8 @@ class BoundaryCall:
         """A hop of a bulk. Where more than one command or a turn may be needed, it goes on as steps."""
         self._bulk = None
         engine = self._engine
-        is_one = bulk.weight <= self._max_frame_bytes and engine.pieces(bulk.group) == 1
-        is_simple = is_one and not (engine.router.stateful_groups or engine.retries(bulk.group))
+        needs_steps = engine.router.stateful_groups or engine.retries(bulk.group) or engine.pieces(bulk.group) > 1
+        is_simple = not needs_steps and bulk.weight <= self._max_frame_bytes
         if is_simple and not self._has_entered:
             is_simple = self._has_entered = engine.reserve(bulk.group, 1, bulk.weight)
             is_admitted = is_simple
