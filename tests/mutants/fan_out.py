@@ -18,6 +18,14 @@ FAN_OUT = (
         ("engine/test_fan_out.py",),
     ),
     Mutant(
+        "what-goes-side-by-side-is-not-split",
+        "inputs that go side by side are split like others",
+        "engine/boundary.py",
+        " or engine.pieces(bulk.group) > 1",
+        "",
+        ("engine/test_fan_out.py",),
+    ),
+    Mutant(
         "piece-beyond-the-frame",
         "a piece of a batch is cut to the limit of a frame, too",
         "engine/batches.py",
