@@ -198,8 +198,8 @@ class PayloadCodec(Protocol):
 
     def pack(self, payload: Any) -> Packed: ...
 
-    def pack_all(self, payloads: list[Any]) -> list[msgspec.Raw] | None:
-        """Plain ones in one go; None when one is not plain or cannot be encoded, or where nothing is."""
+    def pack_all(self, payloads: list[Any]) -> tuple[list[msgspec.Raw], str | None] | None:
+        """All of one tag in one go, and that; None when they are of several, when one cannot be encoded, or where nothing is."""
 
     def unpack(self, packed: Packed, wanted: str | None = None) -> Any: ...
 

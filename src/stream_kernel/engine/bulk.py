@@ -99,13 +99,17 @@ def bulk_of(inputs: Sequence[BoundaryDispatchInput], codec: PayloadCodec, router
     texts = [[one.trace_id for one in inputs], [one.reply_to for one in inputs], [one.source_group for one in inputs]]
     if not all(map(_is_short, texts)):
         return None
-    encoded = codec.pack_all([one.payload for one in inputs])
-    if encoded is None:
+    packed = codec.pack_all([one.payload for one in inputs])
+    if packed is None:
+        return None
+    encoded, tag = packed
+    if route.refusal(tag) is not None:
         return None
     trace_id, reply_to, source_group = map(collapse, texts)
     columns = InputColumns(
         payload=encoded,
         target=route.name,
+        type=tag,
         trace_id=trace_id,
         reply_to=reply_to,
         source_group=source_group,
@@ -115,8 +119,8 @@ def bulk_of(inputs: Sequence[BoundaryDispatchInput], codec: PayloadCodec, router
 
 
 def _are_alike(inputs: Sequence[BoundaryDispatchInput], route: NodeRoute) -> bool:
-    """Whether all go to this node, which takes untagged payloads, and none has meta."""
-    if route.refusal(None) is not None or any(map(_meta_of, inputs)):
+    """Whether all go to this node, and none has meta."""
+    if any(map(_meta_of, inputs)):
         return False
     count = len(inputs)
     return [one.target for one in inputs].count(route.name) == count == [one.dispatch_group for one in inputs].count(route.group)

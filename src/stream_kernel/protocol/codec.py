@@ -83,10 +83,29 @@ class Codec:
             )
         return Packed(Raw(data), tag, size)
 
-    def pack_all(self, payloads: list[Any]) -> list[Raw] | None:
-        """Encode plain payloads in one go; None when one is not plain, or cannot be encoded: `pack` says of which one, and why."""
-        encoded = encode_plain_all(payloads) if PLAIN_TYPES.issuperset(map(type, payloads)) else None
-        return None if encoded is None or max(map(len, encoded), default=0) > self._max_bytes else encoded
+    def pack_all(self, payloads: list[Any]) -> tuple[list[Raw], str | None] | None:
+        """Encode payloads in one go, all of them plain or all of one class; gives their tag too. None when they are not, or when one cannot
+        be encoded: `pack` says which one, and why.
+        """
+        kinds = set(map(type, payloads))
+        tag = None
+        if kinds <= PLAIN_TYPES:
+            encoded = encode_plain_all(payloads)
+        else:
+            tag, encoded = self._encode_class(kinds, payloads)
+        if encoded is None or max(map(len, encoded), default=0) > self._max_bytes:
+            return None
+        return encoded, tag
+
+    def _encode_class(self, kinds: set[type], payloads: list[Any]) -> tuple[str | None, list[Raw] | None]:
+        known = self._by_class.get(next(iter(kinds))) if len(kinds) == 1 else None
+        if known is None:
+            return None, None
+        tag, codec = known
+        try:
+            return tag, [Raw(codec.encode(payload)) for payload in payloads]
+        except PayloadError:
+            return tag, None
 
     def unpack_all(self, encoded: list[Raw], tag: str | None) -> list[Any] | None:
         """Decode payloads of one tag in one go, as plain JSON where the tag is not known; None when one of them cannot be decoded."""

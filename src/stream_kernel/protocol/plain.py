@@ -7,6 +7,7 @@ look at exact types, which costs 0.12 to 0.45 µs for a small record.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Collection
 from math import isfinite
 from typing import Any
@@ -31,10 +32,9 @@ __all__ = [
 LARGE_DATA_PAGE = "docs/large-data.md"
 PLAIN_TYPES = frozenset({dict, list, str, int, float, bool, type(None)})
 _ARRAY_LIBRARIES = frozenset({"numpy", "pandas", "torch", "polars", "pyarrow", "jax", "jaxlib", "tensorflow", "cupy"})
-_LEAVES: frozenset[type] = frozenset({str, int, float, bool, type(None)})
-_LEAVES_BUT_FLOAT: frozenset[type] = _LEAVES - {float}
-_WIDE = 12
-"""From so many values on, a look at all of them in C costs less than one at each."""
+_LEAVES_BUT_FLOAT: frozenset[type] = frozenset({str, int, bool, type(None)})
+_LARGE = 1024
+"""From so many bytes on, a look at whole levels costs less than one at each value."""
 _OPTIONS = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _MAX_DEPTH = 254
 _dumps = orjson.dumps
@@ -104,29 +104,42 @@ def refuse_depth(value: Any) -> None:
 
 def _is_exact(value: Any, data: bytes) -> bool:
     """Whether it holds but lists, dicts, leaves and finite floats. `data` is its encoding: it is not too deep, nor in itself."""
+    if len(data) >= _LARGE and _is_exact_at_once(value, data):
+        return True
     kind = type(value)
     level: Collection[Any] = value.values() if kind is dict else value if kind is list else (value,)
     while level:
         below: list[Any] = []
-        if len(level) < _WIDE or not _are_leaves(level, data):
-            for item in level:
-                kind = type(item)
-                if kind in _LEAVES_BUT_FLOAT:
-                    continue
-                if kind is dict:
-                    below += item.values()
-                elif kind is list:
-                    below += item
-                elif kind is not float or not isfinite(item):
-                    return False
+        for item in level:
+            kind = type(item)
+            if kind in _LEAVES_BUT_FLOAT:
+                continue
+            if kind is dict:
+                below += item.values()
+            elif kind is list:
+                below += item
+            elif kind is not float or not isfinite(item):
+                return False
         level = below
     return True
 
 
-def _are_leaves(values: Collection[Any], data: bytes) -> bool:
-    kinds = set(map(type, values))
+def _is_exact_at_once(value: Any, data: bytes) -> bool:
+    """True says the same, for large values in less than half the time: whole levels are looked through in C. False says nothing.
+
+    What a list or a dict refers to are its items, its keys and its values; leaves refer to nothing.
+    """
     # Only a None, a NaN or an infinity (or the text) puts `null` into the bytes: without it no float needs a look.
-    return kinds <= _LEAVES and (float not in kinds or b"null" not in data)
+    may_lose_floats = b"null" in data
+    level = [value]
+    while level:
+        kinds = set(map(type, level))
+        if not kinds <= PLAIN_TYPES:
+            return False
+        if may_lose_floats and float in kinds and not isfinite(sum([item for item in level if type(item) is float])):
+            return False
+        level = gc.get_referents(*level)
+    return True
 
 
 def _explain(value: Any, depth: int) -> PayloadError | None:
