@@ -21,7 +21,7 @@ FAN_OUT = (
         "what-goes-side-by-side-is-not-split",
         "inputs that go side by side are split like others",
         "engine/boundary.py",
-        " or engine.pieces(bulk.group) > 1",
+        " or engine.pieces(group) > 1",
         "",
         ("engine/test_fan_out.py",),
     ),

@@ -18,7 +18,6 @@ import msgspec
 from stream_kernel.engine.admission import release_room, reserve_room
 from stream_kernel.engine.base import Answer, Command, Engine, Loss, Outcome
 from stream_kernel.engine.batches import by_group, cut
-from stream_kernel.engine.bulk import Bulk
 from stream_kernel.engine.flight import Flight
 from stream_kernel.engine.preparation import Prepared
 from stream_kernel.engine.retrying import POISON, after_loss, delivery_of, is_poison, pause_before_retry
@@ -86,8 +85,7 @@ class BoundaryCall:
         try:
             # Under `raise` nothing is dispatched unless every input was accepted.
             while (self._pending or self._bulk is not None) and not (self._raises and self._failures):
-                if self._bulk is not None:
-                    await self._side_by_side(self._bulk)
+                if await self._has_gone_at_once():
                     continue
                 released = self._release()
                 if not released and self._turn is not None:
@@ -143,14 +141,8 @@ class BoundaryCall:
                 commands.append(self._command(part[0].group, [step.item for step in part], size))
         if not self._has_entered:
             self._has_entered = True
-            if len(commands) == 1 and self._engine.reserve(commands[0].group, 1, commands[0].size):
-                commands[0].is_admitted = True
-            else:
-                parts, commands = await self._enter(parts, commands)
+            parts, commands = await self._enter(parts, commands)
         following: list[Step] = []
-        if len(commands) == 1 and not self._engine.retries(commands[0].group):
-            await self._alone(parts[0], commands[0], following)
-            return following
         flight = Flight(self._engine.submit, partial(self._judge, following), self._renewed, self._pause)
         for part, command in zip(parts, commands, strict=True):
             flight.launch(part, command)
@@ -159,37 +151,48 @@ class BoundaryCall:
         self._outcomes += await flight.settled()
         return following
 
-    async def _side_by_side(self, bulk: Bulk) -> None:
-        """A hop of a bulk. Where more than one command or a turn may be needed, it goes on as steps."""
-        self._bulk = None
-        engine = self._engine
-        needs_steps = engine.router.stateful_groups or engine.retries(bulk.group) or engine.pieces(bulk.group) > 1
-        is_simple = not needs_steps and bulk.weight <= self._max_frame_bytes
-        if is_simple and not self._has_entered:
-            is_simple = self._has_entered = engine.reserve(bulk.group, 1, bulk.weight)
-            is_admitted = is_simple
+    async def _has_gone_at_once(self) -> bool:
+        """Whether all that is pending has had its hop: a bulk, or one step, in one command."""
+        bulk, self._bulk = self._bulk, None
+        if bulk is None:
+            if len(self._pending) != 1:
+                return False
+            (step,) = self._pending
+            outcome = await self._outcome_at_once(step.group, [step.item], step.weight)
         else:
-            is_admitted = False
-        if not is_simple:
-            self._pending = bulk.steps()
-            return
-        command = self._command(bulk.group, InputRows(bulk.columns), bulk.weight)
-        command.is_admitted = is_admitted
-        outcome = await self._outcome_of(command)
-        if isinstance(outcome, Answer) and not outcome.failures:
-            self._bulk = bulk.following(outcome.emissions, engine.router)
+            outcome = await self._outcome_at_once(bulk.group, InputRows(bulk.columns), bulk.weight)
+        if outcome is None:
+            self._pending = self._pending if bulk is None else bulk.steps()
+            return False
+        if bulk is not None and isinstance(outcome, Answer) and not outcome.failures:
+            self._bulk = bulk.following(outcome.emissions, self._engine.router)
             self._plain = bulk.outputs(outcome.emissions)
-        if self._bulk is None and self._plain is None:
-            self._pending = self._concluded(bulk.steps(), outcome)
+            if self._bulk is not None or self._plain is not None:
+                return True
+        part = self._pending if bulk is None else bulk.steps()
+        self._pending = []
+        if isinstance(outcome, Loss):
+            self._lost(part, outcome)
+        else:
+            self._pending += self._answered(part, outcome)
+        return True
 
-    async def _alone(self, part: list[Step], command: Command, following: list[Step]) -> None:
-        """A hop of one command that is not run again: there is nobody whom its outcome could concern while it is out."""
-        following += self._concluded(part, await self._outcome_of(command))
-
-    async def _outcome_of(self, command: Command) -> Outcome:
-        ticket = self._engine.submit(command)
-        if self._turn is not None:
-            self._turn.pass_by(self._passed((command.group,)))
+    async def _outcome_at_once(self, group: str, items: Sequence[InputItem], size: int) -> Outcome | None:
+        """What became of a hop that is one command; None when it may need more than that: several, a turn, a retry, room in the queue."""
+        engine = self._engine
+        if engine.router.stateful_groups or engine.retries(group):
+            return None
+        if len(items) > 1 and (size > self._max_frame_bytes or engine.pieces(group) > 1):
+            return None
+        if self._has_entered:
+            is_admitted = False
+        elif engine.reserve(group, 1, size):
+            self._has_entered = is_admitted = True
+        else:
+            return None
+        command = self._command(group, items, size)
+        command.is_admitted = is_admitted
+        ticket = engine.submit(command)
         try:
             outcome = await ticket.future
         except asyncio.CancelledError:
@@ -197,13 +200,6 @@ class BoundaryCall:
             raise
         self._outcomes.append(outcome)
         return outcome
-
-    def _concluded(self, part: list[Step], outcome: Outcome) -> list[Step]:
-        """Take what the only command of a hop came to; gives the steps that follow."""
-        if isinstance(outcome, Loss):
-            self._lost(part, outcome)
-            return []
-        return [*self._answered(part, outcome)]
 
     def _judge(self, following: list[Step], flight: Flight, part: list[Step], outcome: Outcome) -> list[list[Step]]:
         """Take note of what became of a command; gives what is to be run again. Under `raise` the first failure ends that, and takes back

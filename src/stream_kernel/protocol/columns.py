@@ -297,8 +297,20 @@ def outputs_from_columns(columns: OutputColumns | None, *, terminal: bool) -> li
     return [row if failure is None else failure for row, failure in zip(rows, failures, strict=True)]
 
 
+def _only(column: Any) -> Any:
+    """The one value of a column of one."""
+    if not isinstance(column, list):
+        return column
+    (value,) = column
+    return value
+
+
 def _plain_rows(columns: OutputColumns, terminal: bool) -> list[Emission]:
     count = len(columns.index)
+    if count == 1 == len(columns.payload):
+        node, tag, steps = _only(columns.node), _only(columns.type), _only(columns.steps)
+        (payload,) = columns.payload
+        return [Emission(columns.index[0], node or "", Packed(payload, tag, len(payload)), terminal, None, None, None, None, steps)]
     return [
         Emission(index, node or "", Packed(payload, tag, len(payload)), terminal, None, None, None, None, steps)
         for index, payload, node, tag, steps in zip(

@@ -180,9 +180,9 @@ def check_seconds(name: str, value: float | None, most: float = inf) -> None:
 
 
 def _check_arguments(inputs: Sequence[BoundaryDispatchInput], run_id: str, scenario_id: str, timeout: float, on_error: OnError) -> None:
-    for name, value in (("run_id", run_id), ("scenario_id", scenario_id)):
-        if not isinstance(value, str) or len(value) > _MAX_ID_CHARS or not is_utf8(value):
-            raise ValueError(f"{name} must be a string of at most {_MAX_ID_CHARS} characters, without lone surrogates")
+    if not (_is_id(run_id) and _is_id(scenario_id)):
+        name = "scenario_id" if _is_id(run_id) else "run_id"
+        raise ValueError(f"{name} must be a string of at most {_MAX_ID_CHARS} characters, without lone surrogates")
     check_seconds("timeout_seconds", timeout, MAX_TIMEOUT_SECONDS)
     if on_error not in ("raise", "collect"):
         raise ValueError(f"on_error must be 'raise' or 'collect', not {on_error!r}")
@@ -193,3 +193,7 @@ def _check_arguments(inputs: Sequence[BoundaryDispatchInput], run_id: str, scena
     for position, given in enumerate(inputs):
         if not isinstance(given, BoundaryDispatchInput):
             raise TypeError(f"inputs[{position}] must be a BoundaryDispatchInput, not {type(given).__name__}")
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= _MAX_ID_CHARS and (value.isascii() or is_utf8(value))
