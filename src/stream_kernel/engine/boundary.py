@@ -18,16 +18,17 @@ import msgspec
 from stream_kernel.engine.admission import release_room, reserve_room
 from stream_kernel.engine.base import Answer, Command, Engine, Loss, Outcome
 from stream_kernel.engine.batches import by_group, cut
+from stream_kernel.engine.failing import item_failure, loss_of, overloaded
 from stream_kernel.engine.flight import Flight
 from stream_kernel.engine.preparation import Prepared
-from stream_kernel.engine.retrying import POISON, after_loss, delivery_of, is_poison, pause_before_retry
+from stream_kernel.engine.retrying import after_loss, pause_before_retry
 from stream_kernel.engine.settlement import Failure, Output, PlainOutputs, Settled, Step
 from stream_kernel.engine.turns import Turn
 from stream_kernel.errors import BoundaryError, BoundaryInputError, handoff_sentence
 from stream_kernel.observability.quiet import QuietLogger
 from stream_kernel.protocol.columns import InputRows
-from stream_kernel.reports import CommandReport, Delivery, FailureReport
-from stream_kernel.routing.items import Emission, InputItem, ItemFailure
+from stream_kernel.reports import CommandReport, Delivery
+from stream_kernel.routing.items import Emission, InputItem
 from stream_kernel.routing.router import NodeRoute
 
 __all__ = ["BoundaryCall"]
@@ -240,7 +241,7 @@ class BoundaryCall:
         refused = await reserve_room(self._engine, commands, self._deadline)
         for part, command in zip(parts, commands, strict=True):
             if command.group in refused:
-                self._failures += [self._overloaded(step) for step in part]
+                self._failures += [overloaded(step) for step in part]
         if refused and self._raises:
             release_room(self._engine, [command for command in commands if command.group not in refused])
             return [], []
@@ -280,7 +281,7 @@ class BoundaryCall:
             # It failed as a whole: none of its items has an output, and each is to hear why.
             failures = [msgspec.structs.replace(failures[0], index=index) for index in range(len(part))]
         for failed in failures or ():
-            failure = self._item_failure(part[failed.index], failed, answer.report)
+            failure = item_failure(part[failed.index], failed, answer.report)
             # The traceback may quote what the node's exception quotes: it is for those who turn debugging on.
             _logger.info("%s: %s", failure.sentence, failure.report.reason)
             _logger.debug("traceback of node '%s':\n%s", failure.node, failure.report.detail)
@@ -297,41 +298,6 @@ class BoundaryCall:
                 following += self._follow(step, emission, path)
         return following
 
-    def _item_failure(self, step: Step, failed: ItemFailure, report: CommandReport) -> Failure:
-        category, group, node, reason = failed.category, step.group, failed.node, failed.reason
-        delivery: Delivery = "executed"
-        if not failed.executed:
-            delivery = "maybe_executed" if step.may_have_run else "not_executed"
-        message = None
-        if category == "input" and step.emitter is not None:
-            # What a node gave does not fit the next one: that is the failure of the node that gave it.
-            category, delivery = "execution", "executed"
-            group, node = step.emitter
-            reason = f"output of node '{node}' does not fit: {failed.reason}"
-        elif category == "input":
-            message = f"input {step.root}: {reason}"
-        return Failure(
-            place=step.place,
-            root=step.root,
-            category=category,
-            delivery=delivery,
-            follows=step.emitter is not None,
-            group=group,
-            trace_id=step.item.trace_id,
-            reply_to=step.item.reply_to,
-            node=node,
-            message=message,
-            correlation_id=report.correlation_id,
-            report=FailureReport(
-                reason=reason,
-                node=node,
-                input_index=step.root,
-                exception_type=failed.exception_type,
-                detail=failed.detail,
-                commands=(report,),
-            ),
-        )
-
     def _lost(self, part: list[Step], loss: Loss) -> list[list[Step]]:
         """Record what is lost for good; gives what is to be run again."""
         _logger.info("%s: %s", handoff_sentence(loss.category, part[0].group), loss.reason)
@@ -340,55 +306,12 @@ class BoundaryCall:
         aftermath = after_loss(part, loss, retries=retries)
         failed = {id(step) for step in aftermath.failed}
         for index, step in enumerate(part):
-            failure = self._loss_of(part, index, loss)
+            failure = loss_of(part, index, loss)
             if id(step) in failed:
                 self._failures.append(failure)
             else:
                 step.lost_before = failure
         return aftermath.again
-
-    def _loss_of(self, part: list[Step], index: int, loss: Loss) -> Failure:
-        step, at_work = part[index], loss.at_work
-        delivery = delivery_of(index, loss)
-        report = FailureReport(
-            reason=POISON if is_poison(step) else loss.reason,
-            node=None if at_work is None else at_work.node,
-            input_index=None if at_work is None else part[at_work.index].root,
-            is_poison=is_poison(step),
-            exit=loss.exit,
-            commands=(loss.report,),
-        )
-        node = at_work.node if at_work is not None and at_work.index == index else None
-        before = step.lost_before
-        if before is not None and report.exit is None and report.node is None:
-            node, report = before.node, _with_earlier_loss(report, before.report)
-        return Failure(
-            place=step.place,
-            root=step.root,
-            category=loss.category,
-            delivery="maybe_executed" if delivery == "not_executed" and step.may_have_run else delivery,
-            follows=step.emitter is not None,
-            group=step.group,
-            trace_id=step.item.trace_id,
-            reply_to=step.item.reply_to,
-            node=node,
-            correlation_id=loss.report.correlation_id,
-            report=report,
-        )
-
-    def _overloaded(self, step: Step) -> Failure:
-        return Failure(
-            place=step.place,
-            root=step.root,
-            category="transport",
-            delivery="not_executed",
-            group=step.group,
-            trace_id=step.item.trace_id,
-            reply_to=step.item.reply_to,
-            node=step.item.target,
-            report=FailureReport(reason="the queue of the group is full", node=step.item.target, input_index=step.root),
-            is_overloaded=True,
-        )
 
     def _follow(self, step: Step, emission: Emission, path: tuple[int, ...]) -> list[Step]:
         rank, position, hop, _ = step.place
@@ -426,12 +349,3 @@ class BoundaryCall:
             delivery = "executed"
         traces = dict.fromkeys(failure.trace_id for failure in sorted(self._failures, key=lambda failure: failure.place))
         return first.error(delivery, tuple(trace for trace in traces if trace is not None), reports)
-
-
-def _with_earlier_loss(report: FailureReport, earlier: FailureReport) -> FailureReport:
-    """What ended it in the end says nothing of a worker: what was to be run again was lost with one before, and that is the cause."""
-    return msgspec.structs.replace(
-        earlier,
-        reason=f"{report.reason}; it was to be run again after its worker was lost: {earlier.reason}",
-        commands=(*earlier.commands, *report.commands),
-    )
