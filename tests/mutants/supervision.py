@@ -404,7 +404,7 @@ FACADE = (
         "ctrl-c-before-the-wait",
         "Ctrl-C cancels a call from the moment at which it is handed over",
         "platform/services/loop_thread.py",
-        "                self._loop.call_soon_threadsafe(self._cancel_task)\n",
+        "                self._loop.call_soon_threadsafe(self._cancel_begun)\n",
         "                pass\n",
         ("faults/test_facade.py",),
     ),

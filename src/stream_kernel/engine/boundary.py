@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from stream_kernel.engine.admission import release_room, reserve_room
-from stream_kernel.engine.base import Answer, Command, Engine, Loss, Outcome
+from stream_kernel.engine.base import Answer, Command, Engine, Loss, Outcome, Ticket
 from stream_kernel.engine.batches import by_group, cut
 from stream_kernel.engine.failing import item_failure, loss_of, overloaded
 from stream_kernel.engine.flight import Flight
@@ -85,9 +85,13 @@ class BoundaryCall:
         """Run all hops and conclude."""
         try:
             # Under `raise` nothing is dispatched unless every input was accepted.
-            while (self._pending or self._bulk is not None) and not (self._raises and self._failures):
-                if await self._has_gone_at_once():
+            while not self.is_over:
+                ticket = self.begin()
+                if ticket is not None:
+                    self.land(await _outcome_of(ticket))
                     continue
+                if self._bulk is not None:
+                    self._pending, self._bulk = self._bulk.steps(), None
                 released = self._release()
                 if not released and self._turn is not None:
                     await self._turn.change(self._deadline)
@@ -152,34 +156,41 @@ class BoundaryCall:
         self._outcomes += await flight.settled()
         return following
 
-    async def _has_gone_at_once(self) -> bool:
-        """Whether all that is pending has had its hop: a bulk, or one step, in one command."""
+    def begin(self) -> Ticket | None:
+        """Hand over all that is pending at once, where it is a bulk or one step, and can go as one command: `land` takes what became of it.
+
+        None where it may need more than that: several commands, a turn, a retry, room in the queue. `run` then does.
+        """
+        bulk = self._bulk
+        if bulk is not None:
+            return self._submit_at_once(bulk.group, InputRows(bulk.columns), bulk.weight)
+        if len(self._pending) != 1:
+            return None
+        (step,) = self._pending
+        return self._submit_at_once(step.group, [step.item], step.weight)
+
+    def land(self, outcome: Outcome) -> None:
+        """Take what became of that. Whether there is more to do, `is_over` says."""
+        self._outcomes.append(outcome)
         bulk, self._bulk = self._bulk, None
-        if bulk is None:
-            if len(self._pending) != 1:
-                return False
-            (step,) = self._pending
-            outcome = await self._outcome_at_once(step.group, [step.item], step.weight)
-        else:
-            outcome = await self._outcome_at_once(bulk.group, InputRows(bulk.columns), bulk.weight)
-        if outcome is None:
-            self._pending = self._pending if bulk is None else bulk.steps()
-            return False
         if bulk is not None and isinstance(outcome, Answer) and not outcome.failures:
             self._bulk = bulk.following(outcome.emissions, self._engine.router)
             self._plain = bulk.outputs(outcome.emissions)
             if self._bulk is not None or self._plain is not None:
-                return True
+                return
         part = self._pending if bulk is None else bulk.steps()
         self._pending = []
         if isinstance(outcome, Loss):
             self._lost(part, outcome)
         else:
             self._pending += self._answered(part, outcome)
-        return True
 
-    async def _outcome_at_once(self, group: str, items: Sequence[InputItem], size: int) -> Outcome | None:
-        """What became of a hop that is one command; None when it may need more than that: several, a turn, a retry, room in the queue."""
+    @property
+    def is_over(self) -> bool:
+        """Nothing is pending, or nothing of it will go: under `raise`, nothing is dispatched after a failure."""
+        return not (self._pending or self._bulk is not None) or (self._raises and bool(self._failures))
+
+    def _submit_at_once(self, group: str, items: Sequence[InputItem], size: int) -> Ticket | None:
         engine = self._engine
         if engine.router.stateful_groups or engine.retries(group):
             return None
@@ -193,14 +204,7 @@ class BoundaryCall:
             return None
         command = self._command(group, items, size)
         command.is_admitted = is_admitted
-        ticket = engine.submit(command)
-        try:
-            outcome = await ticket.future
-        except asyncio.CancelledError:
-            ticket.cancel()
-            raise
-        self._outcomes.append(outcome)
-        return outcome
+        return engine.submit(command)
 
     def _judge(self, following: list[Step], flight: Flight, part: list[Step], outcome: Outcome) -> list[list[Step]]:
         """Take note of what became of a command; gives what is to be run again. Under `raise` the first failure ends that, and takes back
@@ -349,3 +353,11 @@ class BoundaryCall:
             delivery = "executed"
         traces = dict.fromkeys(failure.trace_id for failure in sorted(self._failures, key=lambda failure: failure.place))
         return first.error(delivery, tuple(trace for trace in traces if trace is not None), reports)
+
+
+async def _outcome_of(ticket: Ticket) -> Outcome:
+    try:
+        return await ticket.future
+    except asyncio.CancelledError:
+        ticket.cancel()
+        raise

@@ -105,7 +105,7 @@ def test_ctrl_c_just_after_a_call_was_handed_over_cancels_it_too(
     started, release = make_fifo("started"), make_fifo("release")
     message = {"started": started.path, "release": release.path}
     with MultiprocessBootstrapSupervisor(faulty({"g": ["hold", "echo"]})) as supervisor:
-        hand_over = Work.begin
+        hand_over = Work.hand_over
 
         def interrupted(work: Work[Any], loop: asyncio.AbstractEventLoop) -> None:
             hand_over(work, loop)
@@ -116,7 +116,7 @@ def test_ctrl_c_just_after_a_call_was_handed_over_cancels_it_too(
             supervisor.call("hold", message) if how == "call" else list(supervisor.map("hold", [message]))
 
         with monkeypatch.context() as patch:
-            patch.setattr(Work, "begin", interrupted)
+            patch.setattr(Work, "hand_over", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 attempt()
         until(lambda: supervisor.snapshot().active_calls == 0)
@@ -125,9 +125,8 @@ def test_ctrl_c_just_after_a_call_was_handed_over_cancels_it_too(
         assert supervisor.snapshot().groups[0].late_replies == 1
 
 
-def interrupted(thread: LoopThread, work: Coroutine[Any, Any, Any]) -> None:
+def interrupted(thread: LoopThread, function: Callable[[], Coroutine[Any, Any, Any]]) -> None:
     """In the place of `LoopThread.run`."""
-    work.close()
     raise KeyboardInterrupt
 
 

@@ -19,13 +19,13 @@ from typing import Any, ClassVar, TypeVar
 from stream_kernel.config.model import Mode, RuntimeConfig
 from stream_kernel.engine.base import Capabilities
 from stream_kernel.engine.process.fault_plan import PlannedFault
-from stream_kernel.engine.settlement import Finished, PlainOutputs, Settled
+from stream_kernel.engine.settlement import Finished
 from stream_kernel.engine.turns import RunOrder
 from stream_kernel.errors import ConfigurationError, UsageError
 from stream_kernel.observability.events import LifecycleEvent
 from stream_kernel.observability.sinks import Sink
 from stream_kernel.platform.services.async_supervisor import AsyncBoundarySupervisor, SupervisorSnapshot
-from stream_kernel.platform.services.loop_thread import CLOSED, LoopThread, Work
+from stream_kernel.platform.services.loop_thread import CLOSED, CallWork, LoopThread, Work
 from stream_kernel.platform.services.request import CallRequest, OnError, check_seconds
 from stream_kernel.platform.services.single import Batch, batched, in_order, one_payload
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
@@ -47,7 +47,7 @@ def _abandon(owner: int, supervisor: AsyncBoundarySupervisor, thread: LoopThread
             supervisor.engine.kill_now()
         else:
             with suppress(TimeoutError, UsageError):  # a worker that does not die of it, or a thread that is ending already
-                thread.submit(Work(supervisor.force_terminate_groups())).result(_ABANDON_SECONDS)
+                thread.submit(Work(supervisor.force_terminate_groups)).result(_ABANDON_SECONDS)
     finally:
         thread.end()
 
@@ -57,7 +57,7 @@ class _Pending:
 
     def __init__(self, request: CallRequest) -> None:
         self.request = request
-        self._work: Work[Settled | PlainOutputs] | None = None
+        self._work: CallWork | None = None
 
     def begin(self, thread: Callable[[], LoopThread]) -> None:
         """Hand over what was packed, unless nothing of it needs a worker."""
@@ -65,7 +65,7 @@ class _Pending:
             return
         try:
             loop_thread = thread()
-            self._work = Work(self.request.run())
+            self._work = CallWork(self.request)
             loop_thread.submit(self._work)
         except UsageError:  # closed while the inputs were encoded
             self._work = None
@@ -195,7 +195,7 @@ class _SyncSupervisor:
             return
         try:
             with suppress(UsageError):  # another thread has closed it meanwhile
-                thread.run(self._supervisor.close())
+                thread.run(self._supervisor.close)
         except BaseException:
             # Interrupted: the workers are killed, and those who wait for them must hear of it before the loop goes.
             _abandon(self._pid, self._supervisor, thread)
@@ -263,7 +263,7 @@ class _SyncSupervisor:
     def _run(self, work: Callable[[], Coroutine[Any, Any, R]]) -> R:
         """Run a coroutine function on the supervisor's loop and wait for it."""
         self._refuse_misuse("async with AsyncBoundarySupervisor(config) as supervisor: await supervisor.call(...)")
-        return self._open_thread().run(work())
+        return self._open_thread().run(work)
 
     def _ask(self, question: Callable[[], R]) -> R:
         """Ask on the supervisor's loop, where nothing changes meanwhile."""
@@ -276,7 +276,7 @@ class _SyncSupervisor:
         async def ask() -> R:
             return question()
 
-        return thread.run(ask())
+        return thread.run(ask)
 
     def _open_thread(self) -> LoopThread:
         with self._lock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
@@ -12,23 +12,26 @@ from typing import Any, Generic, TypeVar
 import anyio
 from anyio.from_thread import BlockingPortal
 
+from stream_kernel.engine.base import Promise, Ticket
+from stream_kernel.engine.settlement import PlainOutputs, Settled
 from stream_kernel.errors import UsageError
+from stream_kernel.platform.services.request import CallRequest
 
-__all__ = ["CLOSED", "LoopThread", "Work"]
+__all__ = ["CLOSED", "CallWork", "LoopThread", "Work"]
 
 R = TypeVar("R")
 CLOSED = "this supervisor is closed: make a new one"
 
 
 class Work(Generic[R]):
-    """A coroutine for the loop, and the thread that waits for it. Who has made it can cancel it at any moment, handed over or not: a Ctrl-C
-    comes when it likes.
+    """What a coroutine function is to do on the loop, and the thread that waits for it. Who has made it can cancel it at any moment, handed
+    over or not: a Ctrl-C comes when it likes.
 
     The thread waits for a lock: that, and one call into the loop, costs half of what `run_coroutine_threadsafe` and its future do.
     """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, R]) -> None:
-        self._coroutine = coroutine
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, R]]) -> None:
+        self._work = work
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_cancelled = False
@@ -37,8 +40,8 @@ class Work(Generic[R]):
         self._value: list[R] = []
         self._error: BaseException | None = None
 
-    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Run it on this loop."""
+    def hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have it begun on this loop."""
         self._loop = loop
         loop.call_soon_threadsafe(self._start)
 
@@ -58,45 +61,81 @@ class Work(Generic[R]):
     def cancel(self) -> None:
         """Without effect on what is over."""
         self._is_cancelled = True
-        if self._loop is None:
-            self.drop()
-        else:
+        if self._loop is not None:
             with suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self._cancel_task)
-
-    def drop(self) -> None:
-        """It will not be begun."""
-        self._coroutine.close()
+                self._loop.call_soon_threadsafe(self._cancel_begun)
 
     def _start(self) -> None:
         if self._is_cancelled:
-            self.drop()
             self._end(asyncio.CancelledError())
             return
+        try:
+            self._begin()
+        except BaseException as error:  # noqa: BLE001  whatever it is, it belongs to the thread that waits
+            self._end(error)
+
+    def _begin(self) -> None:
         assert self._loop is not None
         self._task = self._loop.create_task(self._run())
         self._task.add_done_callback(self._ended)
 
     async def _run(self) -> None:
         try:
-            self._value.append(await self._coroutine)
-        except BaseException as error:  # noqa: BLE001  whatever it is, it belongs to the thread that waits
+            self._value.append(await self._work())
+        except BaseException as error:  # noqa: BLE001
             self._end(error)
         else:
             self._end(None)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():  # before its first step
-            self.drop()
             self._end(asyncio.CancelledError())
 
     def _end(self, error: BaseException | None) -> None:
         self._error = error
         self._over.release()
 
-    def _cancel_task(self) -> None:
+    def _cancel_begun(self) -> None:
         if self._task is not None:
             self._task.cancel()
+
+
+class CallWork(Work[Settled | PlainOutputs]):
+    """A call. Most are one command, whose reply ends them where it is read; only what more there may be to do takes a task."""
+
+    def __init__(self, request: CallRequest) -> None:
+        super().__init__(request.run)
+        self._request = request
+        self._ticket: Ticket | None = None
+
+    def _begin(self) -> None:
+        self._ticket = self._request.begin()
+        if self._ticket is None:
+            super()._begin()
+        else:
+            self._ticket.future.add_done_callback(self._land)
+
+    def _land(self, promise: Promise) -> None:
+        self._ticket = None
+        try:
+            if promise.cancelled():
+                self._request.abandon()
+                raise asyncio.CancelledError
+            if self._request.land(promise.result()):
+                self._value.append(self._request.end())
+            else:
+                super()._begin()
+                return
+        except BaseException as error:  # noqa: BLE001
+            self._end(error)
+        else:
+            self._end(None)
+
+    def _cancel_begun(self) -> None:
+        if self._ticket is not None:
+            self._ticket.cancel()
+        else:
+            super()._cancel_begun()
 
 
 class LoopThread:
@@ -130,17 +169,16 @@ class LoopThread:
         self._is_ending = False
 
     def submit(self, work: Work[R]) -> Work[R]:
-        """Run it on the loop; raises `UsageError` when the thread is ending."""
+        """Have it done on the loop; raises `UsageError` when the thread is ending."""
         with self._lock:
-            if not self._is_ending:
-                work.begin(self._loop)
-                return work
-        work.drop()
-        raise UsageError(CLOSED)
+            if self._is_ending:
+                raise UsageError(CLOSED)
+            work.hand_over(self._loop)
+        return work
 
-    def run(self, coroutine: Coroutine[Any, Any, R]) -> R:
-        """Run it on the loop and wait for it; a Ctrl-C here cancels it."""
-        work = Work(coroutine)
+    def run(self, function: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        """Call it on the loop and wait for what it gives; a Ctrl-C here cancels it."""
+        work = Work(function)
         try:
             return self.submit(work).result()
         except BaseException:

@@ -11,7 +11,7 @@ from math import inf
 from typing import Literal, Protocol
 
 from stream_kernel.config.model import RuntimeConfig
-from stream_kernel.engine.base import Engine, PayloadCodec
+from stream_kernel.engine.base import Engine, Outcome, PayloadCodec, Ticket
 from stream_kernel.engine.boundary import BoundaryCall
 from stream_kernel.engine.preparation import Prepared, prepare, refuse_all
 from stream_kernel.engine.settlement import Finished, PlainOutputs, Settled, finish
@@ -52,7 +52,9 @@ class CallHost(Protocol):
 
 
 class CallRequest:
-    """A call from its arguments to its outputs: (`pass_gate` if `waits`), `pack`, then `conclude` if `is_settled`, else `run`; `finish`."""
+    """A call from its arguments to its outputs: (`pass_gate` if `waits`), `pack`, then `conclude` if `is_settled`, else `run` (or `begin`);
+    `finish`.
+    """
 
     def __init__(
         self,
@@ -121,16 +123,46 @@ class CallRequest:
         return self._call(0.0).conclude()
 
     async def run(self) -> Settled | PlainOutputs:
-        """Dispatch what was packed, and all hops; on the supervisor's loop."""
-        self._check_admission()
-        if self._refusal is not None:  # it has been closed while the inputs were encoded
-            self._refuse(*self._refusal)
-        self._running = call = self._call(self._loop_deadline())
-        self._host.call_entered()
+        """Dispatch what was packed, and all hops, or what is left after `begin`; on the supervisor's loop."""
+        call = self._running or self._enter()
         try:
             return await call.run()
         finally:
             self._host.call_left()
+
+    def begin(self) -> Ticket | None:
+        """The way without a task, on the supervisor's loop: hand over the first hop, where it is one command. `land` takes its outcome;
+        then comes `end`, or `run` where there is more to do. None: `run` does it all.
+        """
+        call = self._enter()
+        return None if self._turn is not None or call.is_over else call.begin()
+
+    def land(self, outcome: Outcome) -> bool:
+        """Take what became of the command that was begun; whether that was all."""
+        assert self._running is not None
+        self._running.land(outcome)
+        return self._running.is_over
+
+    def end(self) -> Settled | PlainOutputs:
+        """What a call came to that was begun and is over; raises its error under `raise`."""
+        assert self._running is not None
+        try:
+            return self._running.conclude()
+        finally:
+            self._host.call_left()
+
+    def abandon(self) -> None:
+        """Nobody waits for a call that was begun."""
+        self._host.call_left()
+
+    def _enter(self) -> BoundaryCall:
+        self._check_admission()
+        if self._refusal is not None:  # it has been closed while the inputs were encoded
+            self._refuse(*self._refusal)
+        call = self._call(self._loop_deadline())
+        self._host.call_entered()
+        self._running = call
+        return call
 
     @property
     def reports(self) -> Sequence[CommandReport]:
