@@ -7,6 +7,7 @@ from tests.mutants.fan_out import FAN_OUT
 from tests.mutants.mutant import Mutant
 from tests.mutants.processes import BREADCRUMB, LIFELINE, PROCESSES
 from tests.mutants.restarts import RESTARTS
+from tests.mutants.short_ways import SHORT_WAYS
 from tests.mutants.supervision import ENDINGS, FACADE, PINGS, REPLACEMENT
 from tests.mutants.wire import PAYLOADS, PROTOCOL, SECRETS, STDERR, WIRE
 
@@ -24,6 +25,7 @@ AREAS: dict[str, tuple[Mutant, ...]] = {
     "How a call enters": ENTRY,
     "Batches that are split": FAN_OUT,
     "A command at a worker": AT_WORK,
+    "Short ways": SHORT_WAYS,
     "Lost workers": LOSSES,
     "Restarts": RESTARTS,
     "Replacement before retirement": REPLACEMENT,

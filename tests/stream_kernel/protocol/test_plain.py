@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import os
 import sys
 import uuid
 from collections import OrderedDict
@@ -155,8 +156,10 @@ def test_values_at_the_edges_come_back_exactly(value: Any) -> None:
         (lambda value: [1, None, value], "[2]"),
         (lambda value: {"a": [{"b c": value}]}, ".a[0].b c"),
         (lambda value: nested(100, [value]), None),
+        (lambda value: [["x" * 2000, None, 1.5], {"a": [{"b c": value}]}], "[1].a[0].b c"),
+        (lambda value: [["x" * 2000, 1.5], value], "[1]"),
     ],
-    ids=["bare", "listed", "deep", "deeper"],
+    ids=["bare", "listed", "deep", "deeper", "in a large value", "beside a long text"],
 )
 def test_what_json_would_change_is_refused_with_its_path(value: Any, reason: str, around: Any, path: str | None) -> None:
     with pytest.raises(PayloadError) as caught:
@@ -226,6 +229,22 @@ def test_one_value_among_many_is_found(width: int, with_null: bool) -> None:
             with pytest.raises(PayloadError) as caught:
                 encode_plain([*others[:place], [wrong], *others[place:]])
             assert caught.value.path == f"[{place}][0]"
+
+
+def test_large_floats_beside_a_null_are_no_infinity_though_their_sum_is() -> None:
+    value = [1.7e308] * 400 + [None]
+    assert same(decode_plain(encode_plain(value)), value)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="what a process holds is told under /proc")
+def test_who_keeps_many_small_results_keeps_no_more_than_those() -> None:
+    def resident() -> int:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    before = resident()
+    kept = [encode_plain({"n": number}) for number in range(20_000)]
+    assert (resident() - before) / len(kept) < 1000
 
 
 def _frames() -> list[Any]:

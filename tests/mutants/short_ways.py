@@ -1,0 +1,85 @@
+"""Mutants of what makes a call fast: each short way may be taken only where it gives what the long one would."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+__all__ = ["SHORT_WAYS"]
+
+_BULK = "engine/test_bulk.py"
+_PLAIN = "protocol/test_plain.py"
+
+SHORT_WAYS = (
+    Mutant(
+        "replies-are-acted-on-before-a-violation",
+        "nothing is given to a worker while what came with its reply may be a violation",
+        "engine/process/incarnation.py",
+        "                self._has_answered = True\n",
+        "                self._has_answered = True\n                self._on_pause()\n",
+        ("engine/process/test_group.py::test_nothing_goes_again_after_a_violation_of_the_protocol",),
+    ),
+    Mutant(
+        "bulk-of-several-nodes",
+        "only inputs for one node go side by side",
+        "engine/bulk.py",
+        "    return [one.target for one in inputs].count(route.name) == count == ",
+        "    return count == ",
+        (_BULK,),
+    ),
+    Mutant(
+        "bulk-forgets-meta",
+        "inputs with meta do not go side by side",
+        "engine/bulk.py",
+        "    if any(map(_meta_of, inputs)):\n",
+        "    if not inputs:\n",
+        (_BULK,),
+    ),
+    Mutant(
+        "bulk-takes-outputs-as-they-come",
+        "outputs have the order of their inputs, whatever a worker sends",
+        "engine/bulk.py",
+        " or columns.index != sorted(columns.index)",
+        "",
+        (_BULK,),
+    ),
+    Mutant(
+        "next-hop-of-a-bulk-misses-one",
+        "what goes on side by side is one output of each input",
+        "engine/bulk.py",
+        " or columns.index != list(range(len(given.payload)))",
+        "",
+        (_BULK,),
+    ),
+    Mutant(
+        "large-values-are-trusted",
+        "a large value is looked through like a small one",
+        "protocol/plain.py",
+        "        if not kinds <= PLAIN_TYPES:\n",
+        "        if not kinds:\n",
+        (_PLAIN,),
+    ),
+    Mutant(
+        "large-floats-are-trusted",
+        "a NaN in a large value is refused",
+        "protocol/plain.py",
+        "        if may_lose_floats and float in kinds and ",
+        "        if not kinds and ",
+        (_PLAIN,),
+    ),
+    Mutant(
+        "small-results-keep-their-buffer",
+        "a small result holds no more memory than it needs",
+        "protocol/plain.py",
+        " if len(data) < _BUFFER else data",
+        " if not data else data",
+        (_PLAIN,),
+    ),
+    Mutant(
+        "ctrl-c-forgets-a-call-without-a-task",
+        "Ctrl-C cancels a call that needed no task",
+        "platform/services/loop_thread.py",
+        "            self._ticket.cancel()\n",
+        "            pass\n",
+        ("faults/test_facade.py",),
+    ),
+)
