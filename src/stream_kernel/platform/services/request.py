@@ -135,12 +135,20 @@ class CallRequest:
         then comes `end`, or `run` where there is more to do. None: `run` does it all.
         """
         call = self._enter()
-        return None if self._turn is not None or call.is_over else call.begin()
+        try:
+            return None if self._turn is not None or call.is_over else call.begin()
+        except BaseException:  # a mistake of ours: who drains must not wait for it
+            self._host.call_left()
+            raise
 
     def land(self, outcome: Outcome) -> bool:
         """Take what became of the command that was begun; whether that was all."""
         assert self._running is not None
-        self._running.land(outcome)
+        try:
+            self._running.land(outcome)
+        except BaseException:  # the same
+            self._host.call_left()
+            raise
         return self._running.is_over
 
     def end(self) -> Settled | PlainOutputs:
