@@ -69,7 +69,6 @@ class Compiler:
             return self._classes[cls]
         compiled: list[tuple[str, Check]] = []
         others: list[tuple[str, Check]] = []
-        accepts: Callable[[Any], bool] = _nothing
 
         def check(value: Any) -> None:
             try:
@@ -94,7 +93,7 @@ class Compiler:
         for name, _, kind in fields_of(cls):
             compiled.append((name, self.check_for(kind, f"{name_of(cls)}.{name}")))
             members = _members(kind)
-            if _is_attribute(name) and all(map(_is_simple, members)):
+            if _is_attribute(name) and all(member in _TESTS for member in members):
                 simple[name] = members
             else:
                 others.append(compiled[-1])
@@ -227,11 +226,6 @@ def _acceptance(cls: type, fields: dict[str, tuple[Any, ...]]) -> Callable[[Any]
     return accepts
 
 
-def _nothing(value: Any) -> bool:
-    """Accept nothing: what its class is made of is not known yet."""
-    return False
-
-
 def _members(kind: Any) -> tuple[Any, ...]:
     return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
 
@@ -239,13 +233,6 @@ def _members(kind: Any) -> tuple[Any, ...]:
 def _is_attribute(name: str) -> bool:
     """Whether the name means in a text what it means to `getattr`."""
     return name.isascii() and name.isidentifier() and not keyword.iskeyword(name)
-
-
-def _is_simple(kind: Any) -> bool:
-    try:
-        return kind in _TESTS
-    except TypeError:  # not every declared type has a hash
-        return False
 
 
 def _literal_check(allowed: tuple[Any, ...]) -> Check:

@@ -12,7 +12,9 @@ from msgspec import Raw
 
 from stream_kernel.protocol.columns import (
     InputColumns,
+    InputRows,
     OutputColumns,
+    OutputRows,
     collapse,
     inputs_from_columns,
     inputs_to_columns,
@@ -153,3 +155,26 @@ def test_payloads_and_indexes_of_different_number_are_refused() -> None:
 def test_no_outputs_have_no_columns() -> None:
     assert outputs_to_columns([]) is None
     assert outputs_from_columns(None, terminal=True) == []
+
+
+@pytest.mark.parametrize("column", ["payload", "node", "type", "steps"])
+def test_outputs_of_which_little_is_said_are_rows_when_they_are_asked_for(column: str) -> None:
+    columns = OutputColumns(index=[0, 1], payload=[Raw(b"1"), Raw(b"2")], node=["a", "b"], type="m:X", steps=1)
+    rows = OutputRows(columns, terminal=True)
+    assert len(rows) == 2 and [*rows] == outputs_from_columns(columns, terminal=True)
+    with pytest.raises(ValueError, match="another length"):
+        OutputRows(msgspec.structs.replace(columns, **{column: [Raw(b"1")] * 3}), terminal=True)
+
+
+def test_a_single_output_is_read_whether_its_columns_are_values_or_lists() -> None:
+    shared = OutputColumns(index=[0], payload=[Raw(b"1")], node="a", type="m:X", steps=2)
+    listed = OutputColumns(index=[0], payload=[Raw(b"1")], node=["a"], type=["m:X"], steps=[2])
+    assert outputs_from_columns(shared, terminal=True) == outputs_from_columns(listed, terminal=True)
+
+
+def test_items_that_are_columns_are_rows_when_they_are_asked_for() -> None:
+    items = [InputItem(Packed(Raw(b"1"), None, 1), "n", "t1"), InputItem(Packed(Raw(b"2"), None, 1), "n", "t2")]
+    columns = inputs_to_columns(items)
+    rows = InputRows(columns)
+    assert len(rows) == 2 and [*rows] == items
+    assert inputs_to_columns(rows) is columns

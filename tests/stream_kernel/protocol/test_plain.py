@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from naming import named
 from stream_kernel.errors import PayloadError
-from stream_kernel.protocol.plain import LARGE_DATA_PAGE, decode_plain, encode_plain
+from stream_kernel.protocol.plain import LARGE_DATA_PAGE, decode_plain, encode_plain, encode_plain_all
 
 LEAVES = (
     st.none()
@@ -245,6 +245,12 @@ def test_who_keeps_many_small_results_keeps_no_more_than_those() -> None:
     before = resident()
     kept = [encode_plain({"n": number}) for number in range(20_000)]
     assert (resident() - before) / len(kept) < 1000
+
+
+@pytest.mark.parametrize("wrong", [{1: 2}, (), float("nan"), "\ud800", 1 << 64], ids=repr)
+def test_of_values_that_go_together_none_is_encoded_when_one_is_refused(wrong: Any) -> None:
+    assert [bytes(one) for one in encode_plain_all([1, "a", [None]]) or []] == [b"1", b'"a"', b"[null]"]
+    assert encode_plain_all([1, wrong]) is None
 
 
 def _frames() -> list[Any]:

@@ -961,3 +961,28 @@ def test_no_refused_value_is_quoted() -> None:
     with pytest.raises(PayloadError) as caught:
         TypedCodec(cls).decode(b'{"v":"hunter2"}')
     assert "hunter2" not in str(caught.value)
+
+
+@dataclasses.dataclass
+class Metered:
+    n: Annotated[int, ["a list, which has no hash"]]
+
+
+def test_a_field_whose_annotation_has_no_hash_is_checked_like_any_other() -> None:
+    codec = TypedCodec(Metered)
+    assert codec.decode(codec.encode(Metered(1))) == Metered(1)
+    with pytest.raises(PayloadError, match="is a str"):
+        codec.encode(Metered("1"))  # type: ignore[arg-type]
+
+
+@dataclasses.dataclass
+class Spoiled:
+    n: Any
+
+    def __post_init__(self) -> None:
+        self.n = object()
+
+
+def test_a_message_that_its_class_makes_unsendable_is_refused_when_it_is_adopted() -> None:
+    with pytest.raises(PayloadError):
+        TypedCodec(Spoiled).adopt(b'{"n": 1}')
