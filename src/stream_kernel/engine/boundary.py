@@ -284,7 +284,7 @@ class BoundaryCall:
         if failures and answer.report.outcome == "failed" and not self._raises:
             # It failed as a whole: none of its items has an output, and each is to hear why.
             failures = [msgspec.structs.replace(failures[0], index=index) for index in range(len(part))]
-        for failed in failures or ():
+        for failed in failures:
             failure = item_failure(part[failed.index], failed, answer.report)
             # The traceback may quote what the node's exception quotes: it is for those who turn debugging on.
             _logger.info("%s: %s", failure.sentence, failure.report.reason)

@@ -16,14 +16,12 @@ from stream_kernel.engine.base import PayloadCodec
 from stream_kernel.engine.settlement import PlainOutputs, Step
 from stream_kernel.protocol.columns import InputColumns, InputRows, OutputRows, collapse
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
-from stream_kernel.routing.items import Emission
+from stream_kernel.routing.items import CHARACTER_BYTES, ITEM_BYTES, Emission
 from stream_kernel.routing.router import NodeRoute, Router
 
 __all__ = ["Bulk", "bulk_of"]
 
 _meta_of = attrgetter("meta")
-_ITEM_BYTES = 96
-_CHARACTER_BYTES = 6
 _MAX_TEXT = 1024
 """Inputs with longer texts are looked at one by one."""
 
@@ -135,7 +133,7 @@ def _is_short(texts: list[str | None]) -> bool:
 def _weight(columns: InputColumns) -> int:
     count = len(columns.payload)
     characters = sum(_characters(column, count) for column in (columns.target, columns.type, columns.trace_id, columns.reply_to))
-    return sum(map(len, columns.payload)) + count * _ITEM_BYTES + _CHARACTER_BYTES * (characters + _characters(columns.source_group, count))
+    return sum(map(len, columns.payload)) + count * ITEM_BYTES + CHARACTER_BYTES * (characters + _characters(columns.source_group, count))
 
 
 def _characters(column: Any, count: int) -> int:

@@ -8,19 +8,17 @@ from stream_kernel.reports import Category
 from stream_kernel.routing.envelope import BoundaryFailure, TerminalStatus
 from stream_kernel.routing.packed import Packed
 
-__all__ = ["Emission", "InputItem", "ItemFailure", "plain_size"]
+__all__ = ["CHARACTER_BYTES", "ITEM_BYTES", "Emission", "InputItem", "ItemFailure", "plain_size"]
 
-_OVERHEAD = 96
+ITEM_BYTES = 96
 """Bytes that an item may need on the wire besides its texts: separators and nulls of its columns."""
-
-
-_CHARACTER = 6
+CHARACTER_BYTES = 6
 """Bytes that a character may take as JSON: an escape."""
 
 
 def plain_size(packed: Packed, node: str) -> int:
     """At most so many bytes on the wire are an output that has nothing but a payload of its own."""
-    return _OVERHEAD + packed.size + _CHARACTER * (len(node) if packed.tag is None else len(node) + len(packed.tag))
+    return ITEM_BYTES + packed.size + CHARACTER_BYTES * (len(node) if packed.tag is None else len(node) + len(packed.tag))
 
 
 class InputItem(msgspec.Struct, gc=False):
@@ -53,7 +51,7 @@ class InputItem(msgspec.Struct, gc=False):
             characters += len(self.source_group)
         if self.packed.tag is not None:
             characters += len(self.packed.tag)
-        return _OVERHEAD + _CHARACTER * characters + (0 if self.meta is None else self.meta.size)
+        return ITEM_BYTES + CHARACTER_BYTES * characters + (0 if self.meta is None else self.meta.size)
 
 
 class Emission(msgspec.Struct, gc=False):
@@ -78,15 +76,15 @@ class Emission(msgspec.Struct, gc=False):
         """At most this many bytes on the wire."""
         size = plain_size(self.packed, self.node)
         if self.target is not None:
-            size += _CHARACTER * len(self.target)
+            size += CHARACTER_BYTES * len(self.target)
         if self.trace_id is not None:
-            size += _CHARACTER * len(self.trace_id)
+            size += CHARACTER_BYTES * len(self.trace_id)
         if self.reply_to is not None:
-            size += _CHARACTER * len(self.reply_to)
+            size += CHARACTER_BYTES * len(self.reply_to)
         if self.meta is not None:
             size += self.meta.size
         if self.error is not None:
-            size += _CHARACTER * len(self.error)
+            size += CHARACTER_BYTES * len(self.error)
         return size if self.failure is None else size + _failure_size(self.failure)
 
 
@@ -106,9 +104,9 @@ class ItemFailure(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     def size(self) -> int:
         """At most this many bytes on the wire."""
         texts = (self.reason, self.node, self.exception_type, self.detail)
-        return _OVERHEAD + _CHARACTER * sum(len(text) for text in texts if text is not None)
+        return ITEM_BYTES + CHARACTER_BYTES * sum(len(text) for text in texts if text is not None)
 
 
 def _failure_size(failure: BoundaryFailure) -> int:
     texts = (failure.group, failure.node, failure.message)
-    return _OVERHEAD + _CHARACTER * sum(len(text) for text in texts if text is not None)
+    return ITEM_BYTES + CHARACTER_BYTES * sum(len(text) for text in texts if text is not None)

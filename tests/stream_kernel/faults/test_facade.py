@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,25 @@ def test_ctrl_c_just_after_a_call_was_handed_over_cancels_it_too(
         release.release()
         assert supervisor.call("echo", 1) == {"value": 1}
         assert supervisor.snapshot().groups[0].late_replies == 1
+
+
+@pytest.mark.fault("FAULT-30")
+def test_those_who_wait_hear_of_it_when_the_loop_is_torn_down(faulty: MakeConfig, make_fifo: Callable[[str], Any]) -> None:
+    started, release = make_fifo("started"), make_fifo("release")
+    supervisor = MultiprocessBootstrapSupervisor(faulty({"g": ["hold", "echo"]}))
+    supervisor.start_groups()
+    assert supervisor.wait_ready()
+    with ThreadPoolExecutor(2) as threads:
+        at_work = threads.submit(supervisor.call, "hold", {"started": started.path, "release": release.path})
+        started.wait()
+        queued = threads.submit(supervisor.call, "echo", 1)
+        until(lambda: supervisor.snapshot().active_calls == 2)
+        thread = supervisor._thread
+        assert thread is not None
+        thread.end()
+        for call in (at_work, queued):
+            with pytest.raises(BoundaryTransportError):
+                call.result(20)
 
 
 def interrupted(thread: LoopThread, function: Callable[[], Coroutine[Any, Any, Any]]) -> None:

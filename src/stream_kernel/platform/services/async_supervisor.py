@@ -318,7 +318,7 @@ class AsyncBoundarySupervisor:
 
     def map_width(self, target: str) -> int:
         """How many batches `map` keeps at work: all workers busy, one more on its way."""
-        group = self.config.group(self.config.group_of(target))
+        group = self.config.group(self._homes.get(target))
         return 1 if group is None else group.workers + 1
 
     @property
