@@ -48,7 +48,8 @@ def test_where_no_memory_is_left_to_tell_of_it_the_worker_may_die_and_the_next_c
             supervisor.call("hoarder", {"how": "in the output", "limit_mib": 60, "rows": 200_000}, timeout_seconds=100)
         error = caught.value
         assert error.delivery == ("executed" if isinstance(error, BoundaryExecutionError) else "maybe_executed")
-        assert error.report.node == "hoarder"
+        # It may run out in the node, in the encoder of its output, or when the reply is put together: then no node is to blame.
+        assert error.report.node == "hoarder" or error.report.reason == "the command could not be finished (MemoryError)"
         assert supervisor.call("echo", 1, timeout_seconds=20) == {"value": 1}
 
 
