@@ -15,6 +15,7 @@ from anyio.from_thread import BlockingPortal
 from stream_kernel.engine.base import Promise, Ticket
 from stream_kernel.engine.settlement import PlainOutputs, Settled
 from stream_kernel.errors import UsageError
+from stream_kernel.platform.services.lent_loop import LentLoop
 from stream_kernel.platform.services.request import CallRequest
 
 __all__ = ["CLOSED", "CallWork", "LoopThread", "Work"]
@@ -32,7 +33,7 @@ class Work(Generic[R]):
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, R]]) -> None:
         self._work = work
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: LentLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_cancelled = False
         self._over = threading.Lock()
@@ -40,10 +41,16 @@ class Work(Generic[R]):
         self._value: list[R] = []
         self._error: BaseException | None = None
 
-    def hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+    def hand_over(self, loop: LentLoop) -> None:
         """Have it begun on this loop."""
         self._loop = loop
-        loop.call_soon_threadsafe(self._start)
+        if not (self._is_begun_here and loop.borrow(self._start)):
+            loop.call_soon_threadsafe(self._start)
+
+    @property
+    def _is_begun_here(self) -> bool:
+        """Whether this thread may begin it, where the loop sleeps."""
+        return False
 
     def result(self, timeout_seconds: float = -1) -> R:
         """Wait for its value and take it; raises its error, or `TimeoutError` when the time is over."""
@@ -108,6 +115,11 @@ class CallWork(Work[Settled | PlainOutputs]):
         self._request = request
         self._ticket: Ticket | None = None
 
+    @property
+    def _is_begun_here(self) -> bool:
+        # Signal handlers run in the main thread, between any two steps of what it does: a Ctrl-C would leave the engine half-way.
+        return threading.get_ident() != threading.main_thread().ident
+
     def _begin(self) -> None:
         self._ticket = self._request.begin()
         if self._ticket is None:
@@ -142,16 +154,18 @@ class LoopThread:
     """An event loop in a daemon thread: a program that forgets to close its supervisor still ends, and its workers with it."""
 
     def __init__(self) -> None:
-        opened: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]] = Future()
+        opened: Future[tuple[BlockingPortal, LentLoop]] = Future()
 
         async def hold_portal() -> None:
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, LentLoop)
             async with BlockingPortal() as portal:
-                opened.set_result((portal, asyncio.get_running_loop()))
+                opened.set_result((portal, loop))
                 await portal.sleep_until_stopped()
 
         def run() -> None:
             try:
-                anyio.run(hold_portal, backend="asyncio")
+                anyio.run(hold_portal, backend="asyncio", backend_options={"loop_factory": LentLoop})
             except BaseException as error:
                 if opened.done():
                     raise
@@ -206,7 +220,7 @@ class LoopThread:
         self._thread.join()
 
 
-def _stop_unclaimed(opened: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]]) -> None:
+def _stop_unclaimed(opened: Future[tuple[BlockingPortal, LentLoop]]) -> None:
     if opened.exception() is None:
         portal, loop = opened.result()
         loop.call_soon_threadsafe(lambda: loop.create_task(portal.stop()))
