@@ -88,7 +88,12 @@ class BoundaryCall:
             while not self.is_over:
                 ticket = self.begin()
                 if ticket is not None:
-                    self.land(await _outcome_of(ticket))
+                    try:
+                        outcome = await ticket.future
+                    except asyncio.CancelledError:
+                        ticket.cancel()
+                        raise
+                    self.land(outcome)
                     continue
                 if self._bulk is not None:
                     self._pending, self._bulk = self._bulk.steps(), None
@@ -353,11 +358,3 @@ class BoundaryCall:
             delivery = "executed"
         traces = dict.fromkeys(failure.trace_id for failure in sorted(self._failures, key=lambda failure: failure.place))
         return first.error(delivery, tuple(trace for trace in traces if trace is not None), reports)
-
-
-async def _outcome_of(ticket: Ticket) -> Outcome:
-    try:
-        return await ticket.future
-    except asyncio.CancelledError:
-        ticket.cancel()
-        raise

@@ -99,19 +99,19 @@ def one_payload(outputs: Sequence[Finished], given: BoundaryDispatchInput, posit
     """The payload of the one output of the input `given` at `position`; a terminal event is unwrapped. Raises the output's error, or that
     there is not exactly one.
     """
+    if len(outputs) == 1:
+        return payload_of(outputs[0])
     for one in outputs:
         if one.error is not None:
             raise one.error
-    if len(outputs) != 1:
-        raise _failure(
-            given.dispatch_group,
-            given.target,
-            given.trace_id,
-            "execution",
-            f"node '{given.target}' gave {len(outputs) or 'no'} outputs where exactly one is expected: use execute_boundary",
-            position,
-        )
-    return payload_of(outputs[0])
+    raise _failure(
+        given.dispatch_group,
+        given.target,
+        given.trace_id,
+        "execution",
+        f"node '{given.target}' gave {len(outputs) or 'no'} outputs where exactly one is expected: use execute_boundary",
+        position,
+    )
 
 
 def payload_of(output: Finished) -> Any:
