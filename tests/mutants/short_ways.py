@@ -147,4 +147,12 @@ SHORT_WAYS = (
         "        if last is None:\n",
         ("protocol/test_columns.py",),
     ),
+    Mutant(
+        "map-starves-a-chain",
+        "`map` keeps a batch at work for each worker of all groups that its target leads to",
+        "platform/services/async_supervisor.py",
+        " if home == group.name or home in upstream(group.name)) + 1",
+        " if home == group.name or home is upstream) + 1",
+        ("platform/services/test_call_and_map.py",),
+    ),
 )

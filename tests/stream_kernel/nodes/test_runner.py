@@ -315,6 +315,17 @@ async def test_a_type_that_a_known_way_does_not_carry_is_refused() -> None:
     assert isinstance(others[-1], ItemFailure) and "set an Envelope.type" in others[-1].reason
 
 
+async def test_what_goes_on_here_and_elsewhere_goes_to_both_every_time() -> None:
+    @node(name="local", consumes=[Fill])
+    def local(message: Fill, ctx: NodeContext) -> str:
+        return "local"
+
+    bench = Bench(giving(lambda: Fill(1), emits=[Fill]), local)
+    alone, others = await bench.taken_alone(*(bench.item("give", n) for n in range(2)))
+    assert alone == []
+    assert [[emission.node for emission in one] for one in others if isinstance(one, list)] == [["give", "local"]] * 2
+
+
 async def test_what_one_node_may_give_is_no_news_of_another() -> None:
     @node(name="honest", emits=[Fill])
     def honest(message: Any, ctx: NodeContext) -> Fill:
