@@ -72,7 +72,7 @@ def _hop(number: int) -> Callable[[Record, NodeContext], Record | Envelope]:
     """One link of a chain, as a node: the record goes to the next link, from the last one to the caller."""
     following = f"hop_{number + 1}"
 
-    @node(name=f"hop_{number}")
+    @node(name=f"hop_{number}", sends_to=[following])
     def hop(message: Record, ctx: NodeContext) -> Record | Envelope:
         passed = {"n": message["n"], "key": message["key"], "last": message["last"]}
         return passed if message["last"] == number else Envelope(passed, target=following)

@@ -10,6 +10,7 @@ _BULK = "engine/test_bulk.py"
 _PLAIN = "protocol/test_plain.py"
 _LENT = "platform/services/lent_loop.py"
 _LENT_TESTS = "platform/services/test_lent_loop.py"
+_RUNNER = "nodes/test_runner.py"
 
 SHORT_WAYS = (
     Mutant(
@@ -131,5 +132,75 @@ SHORT_WAYS = (
         "            self.free.acquire()\n\n\ndef",
         "            self.until = inf\n\n\ndef",
         (_LENT_TESTS,),
+        "known-way-without-end",
+        "a chain that is too long ends on a known way, too",
+        "nodes/outputs.py",
+        " or not (way.terminal or steps < self._max_hops)",
+        "",
+        (_RUNNER,),
+    ),
+    Mutant(
+        "known-way-forgets-what-is-its-own",
+        "what says something of its own takes no known way",
+        "nodes/outputs.py",
+        "            if output.trace_id is not None or output.reply_to is not None or output.meta or output.type is not None:\n",
+        "            if output.type is not None:\n",
+        (_RUNNER,),
+    ),
+    Mutant(
+        "known-way-past-a-wrong-type",
+        "a type that an output claims is looked at, known way or not",
+        "nodes/outputs.py",
+        " or output.type is not None:\n",
+        ":\n",
+        (_RUNNER,),
+    ),
+    Mutant(
+        "known-way-past-local-consumers",
+        "only what goes to no node of the group takes a known way",
+        "nodes/outputs.py",
+        "            if event is None and not local:\n",
+        "            if event is None:\n",
+        (_RUNNER,),
+    ),
+    Mutant(
+        "list-is-one-output",
+        "a list that a node gives is several outputs, whatever is in it",
+        "nodes/outputs.py",
+        " and key is not list:\n",
+        ":\n",
+        (_RUNNER,),
+    ),
+    Mutant(
+        "no-way-is-known",
+        "what goes on to other groups needs no emission once its way is known",
+        "nodes/outputs.py",
+        "                _learn(work, output, emission)\n",
+        "                pass\n",
+        (_RUNNER,),
+    ),
+    Mutant(
+        "known-ways-all-end",
+        "what takes a known way goes on or ends as the way says",
+        "worker/reply.py",
+        "        (self._terminal if way.terminal else self._onward).add_plain",
+        "        self._terminal.add_plain",
+        ("worker/test_reply.py",),
+    ),
+    Mutant(
+        "last-way-for-all-that-follow",
+        "outputs of different nodes, types, or targets are told apart in a reply",
+        "protocol/columns.py",
+        "        if last is None or last.node != node or last.tag != tag or last.target != target:\n",
+        "        if last is None:\n",
+        ("protocol/test_columns.py",),
+    ),
+    Mutant(
+        "map-starves-a-chain",
+        "`map` keeps a batch at work for each worker of all groups that its target leads to",
+        "platform/services/async_supervisor.py",
+        " if home == group.name or home in upstream(group.name)) + 1",
+        " if home == group.name or home is upstream) + 1",
+        ("platform/services/test_call_and_map.py",),
     ),
 )

@@ -221,8 +221,8 @@ PAYLOADS = (
         "unencodable-output-ends-the-command",
         "an output that cannot be encoded or is too large is an execution failure of the node that gave it, and its worker lives on",
         "nodes/outputs.py",
-        """            raise NodeFailure(work.name, f"output of node '{work.name}' {error}") from None\n""",
-        "            raise\n",
+        """    return NodeFailure(name, f"output of node '{name}' {error}")\n""",
+        "    raise error\n",
         ("nodes/test_runner.py", "faults/test_wire.py::test_what_exceeds_the_frame_limit_is_refused_in_its_place"),
     ),
 )

@@ -11,13 +11,15 @@ from stream_kernel.errors import PayloadError
 from stream_kernel.nodes.failure import NodeFailure
 from stream_kernel.nodes.registry import BuiltNode
 from stream_kernel.routing.envelope import Envelope, TerminalEvent
-from stream_kernel.routing.items import Emission
+from stream_kernel.routing.items import Emission, Way
 from stream_kernel.routing.packed import Packed
 from stream_kernel.routing.router import NodeRoute, Router
 from stream_kernel.routing.text import is_utf8
 
 __all__ = ["Carrier", "Outputs", "Sending", "Trail", "Work", "wanted_of"]
 
+_ENDING = (dict, str, int, float, bool)
+"""Classes of plain JSON that are one output each when a node gives them as they are."""
 _MAX_HEADER_BYTES = 65_536
 """What an output's trace_id, reply_to, meta and error may come to."""
 
@@ -39,6 +41,9 @@ class Work(msgspec.Struct):
     is_async: bool
     runs: int = 0
     seconds: float = 0.0
+    ways: dict[Any, Way] = {}
+    """The known ways that lead nowhere but out of the group: of a class of outputs, or of a target and a class of what is in an `Envelope`.
+    Those of messages and of targets come in as they are met."""
 
 
 class Trail(msgspec.Struct):
@@ -84,16 +89,32 @@ class Outputs:
         self._router = router
         self._carrier = carrier
         self._max_hops = max_hops
-        self.ending: set[type] = {dict, str, int, float, bool}
-        """Classes whose instances, given as they are, end their chain. Those of messages come in as they are met: whether one has consumers
-        does not change."""
+        for name, work in works.items():
+            work.ways.update(dict.fromkeys(_ENDING, Way(name, None, terminal=True)))
+
+    def leave(self, work: Work, output: Any, steps: int) -> tuple[Packed, Way] | None:
+        """Pack an output that inherits everything and takes a known way out of the group; None for any other. Raises `NodeFailure`."""
+        payload = output
+        key: Any = type(output)
+        if key is Envelope:
+            if output.trace_id is not None or output.reply_to is not None or output.meta or output.type is not None:
+                return None
+            payload = output.payload
+            key = (output.target, type(payload))
+        way = work.ways.get(key)
+        if way is None or not (way.terminal or steps < self._max_hops):
+            return None
+        try:
+            return self._carrier.pack(payload), way
+        except PayloadError as error:
+            raise _unpacked(work.name, error) from None
 
     def pack(self, work: Work, payload: Any) -> Packed:
         """Pack what a node gave; raises `NodeFailure`."""
         try:
             packed = self._carrier.pack(payload)
         except PayloadError as error:
-            raise NodeFailure(work.name, f"output of node '{work.name}' {error}") from None
+            raise _unpacked(work.name, error) from None
         if packed.tag is not None and packed.tag not in work.node.route.emits:
             raise NodeFailure(work.name, f"node '{work.name}' gave a {packed.tag}, which is not in its emits")
         return packed
@@ -102,8 +123,11 @@ class Outputs:
         """Pack an output and find its way; what cannot go on is a `NodeFailure` of the node that gave it."""
         name = work.name
         trace_id, reply_to, meta, steps = trail.own_trace_id, trail.own_reply_to, trail.own_meta, trail.steps + 1
-        if type(output) in self.ending and trace_id is None and reply_to is None and meta is None:
-            return Sending(Emission(trail.index, name, self.pack(work, output), True, None, None, None, None, steps), (), trail)
+        if trace_id is None and reply_to is None and meta is None:
+            leaving = self.leave(work, output, steps)
+            if leaving is not None:
+                packed, way = leaving
+                return Sending(Emission(trail.index, name, packed, way.terminal, way.target, None, None, None, steps), (), trail)
         envelope = output if isinstance(output, Envelope) else Envelope(output)
         event = envelope.payload if isinstance(envelope.payload, TerminalEvent) else None
         packed = self.pack(work, envelope.payload if event is None else event.payload)
@@ -120,8 +144,6 @@ class Outputs:
         routes = () if event is not None else self._routes(work, envelope, packed)
         if routes and steps >= self._max_hops:
             raise NodeFailure(name, f"the chain exceeds max_hops = {self._max_hops} steps at node '{name}'")
-        if packed.tag is not None and envelope is not output and event is None and not routes:
-            self.ending.add(type(output))
         local = tuple([(self._works[route.name], self._fitting(name, route, packed)) for route in routes if self._is_local(route)])
         emission = None
         if len(local) < len(routes) or not routes:
@@ -129,6 +151,8 @@ class Outputs:
             if event is not None:
                 emission.status, emission.error, emission.failure = event.status, event.error, event.failure
             self._check_header(name, emission)
+            if event is None and not local:
+                _learn(work, output, emission)
         return Sending(emission, local, trail.after(trace_id, reply_to, meta) if local else trail)
 
     def _check_header(self, name: str, emission: Emission) -> None:
@@ -178,6 +202,18 @@ class Outputs:
 
     def _is_local(self, route: NodeRoute) -> bool:
         return route.group == self._group
+
+
+def _learn(work: Work, output: Any, emission: Emission) -> None:
+    """Remember the way of an output that was found right: so is that of the next one of its class for its target."""
+    key: Any = (output.target, type(output.payload)) if isinstance(output, Envelope) else type(output)
+    # A list that a node gives as it is is several outputs.
+    if key not in work.ways and key is not list:
+        work.ways[key] = Way(emission.node, emission.packed.tag, emission.terminal, emission.target)
+
+
+def _unpacked(name: str, error: PayloadError) -> NodeFailure:
+    return NodeFailure(name, f"output of node '{name}' {error}")
 
 
 def wanted_of(route: NodeRoute, tag: str | None) -> str | None:

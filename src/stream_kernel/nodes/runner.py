@@ -20,7 +20,7 @@ from stream_kernel.nodes.failure import NodeFailure, exception_name
 from stream_kernel.nodes.outputs import Carrier, Outputs, Trail, Work, wanted_of
 from stream_kernel.nodes.registry import BuiltNode
 from stream_kernel.reports import NodeTiming
-from stream_kernel.routing.items import Emission, InputItem, ItemFailure
+from stream_kernel.routing.items import Emission, InputItem, ItemFailure, Way
 from stream_kernel.routing.packed import Packed
 from stream_kernel.routing.router import Router
 
@@ -98,18 +98,19 @@ class GroupRunner:
         stop_at_failure: bool,
         take: Callable[[list[Emission] | ItemFailure], None],
         is_cancelled: Callable[[], bool],
-        take_one: Callable[[int, Packed, str, int], None] | None = None,
+        take_one: Callable[[int, Packed, Way, int], None] | None = None,
     ) -> ItemFailure | None:
         """Run items in order; `take` gets what each one gave. Returns the failure that ended the batch, or None.
 
         All are decoded before the first node runs: an input that does not fit must not leave half a batch done. What an item gave goes to
-        `take_one`, where there is one, if it is one terminal output that inherits everything: its index, payload, node and steps.
+        `take_one`, where there is one, if it is one output that inherits everything and takes a known way out of the group: its index,
+        payload, way, and steps.
         """
         self._forget()
         loaded, refused = self._load(items)
         if stop_at_failure and refused is not None:
             return refused
-        pause, ending = self._between_items, self._outputs.ending
+        pause, leave = self._between_items, self._outputs.leave
         look = -inf
         for index, (item, message) in enumerate(zip(items, loaded, strict=True)):
             if pause is not None and index:
@@ -126,9 +127,13 @@ class GroupRunner:
                 result = self._call(work, message, index, item, scope)
                 if work.is_async:
                     result = await self._await(work, result)
-                if take_one is not None and type(result) in ending:
-                    take_one(index, self._outputs.pack(work, result), work.name, item.steps + 1)
-                    continue
+                if take_one is not None:
+                    steps = item.steps + 1
+                    leaving = leave(work, result, steps)
+                    if leaving is not None:
+                        packed, way = leaving
+                        take_one(index, packed, way, steps)
+                        continue
                 outcome = [] if result is None else await self._follow(work, result, index, item, scope)
             except NodeFailure as failed:
                 failure = ItemFailure(index, "execution", failed.reason, failed.node, True, failed.exception_type, failed.detail)

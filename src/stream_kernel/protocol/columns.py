@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from stream_kernel.routing.envelope import BoundaryFailure, TerminalStatus
-from stream_kernel.routing.items import Emission, InputItem, ItemFailure
+from stream_kernel.routing.items import Emission, InputItem, ItemFailure, Way
 from stream_kernel.routing.packed import Packed
 
 __all__ = [
@@ -157,17 +157,16 @@ class OutputTable:
     def __init__(self) -> None:
         self._index: list[int] = []
         self._payload: list[Raw] = []
-        self._node: list[str] = []
-        self._type: list[str | None] = []
+        self._ways: list[Way] = []
+        self._last: Way | None = None
         self._steps: list[int] = []
         self._others: dict[str, list[Any]] = {}
 
-    def add_plain(self, index: int, packed: Packed, node: str, steps: int) -> None:
+    def add_plain(self, index: int, packed: Packed, way: Way, steps: int) -> None:
         """Add an output that has nothing but a payload of its own."""
         self._index.append(index)
         self._payload.append(packed.data)
-        self._node.append(node)
-        self._type.append(packed.tag)
+        self._ways.append(way)
         self._steps.append(steps)
         if self._others:
             for column in self._others.values():
@@ -176,12 +175,11 @@ class OutputTable:
     def add(self, output: Emission | ItemFailure) -> None:
         """Add an output or a failed item."""
         if isinstance(output, ItemFailure):
-            self.add_plain(output.index, _NOTHING, output.node or "", 0)
+            self.add_plain(output.index, _NOTHING, self._way(output.node or "", None, None, terminal=True), 0)
             self._set("error", output)
             return
-        self.add_plain(output.index, output.packed, output.node, output.steps)
-        if output.target is not None:
-            self._set("target", output.target)
+        way = self._way(output.node, output.packed.tag, output.target, terminal=output.terminal)
+        self.add_plain(output.index, output.packed, way, output.steps)
         if output.trace_id is not None:
             self._set("trace_id", output.trace_id)
         if output.reply_to is not None:
@@ -200,15 +198,25 @@ class OutputTable:
         if not self._index:
             return None
         meta = self._others.pop("meta", None)
+        ways = collapse(self._ways)
+        nodes, types, targets = _told_of(ways) if isinstance(ways, list) else (ways.node, ways.tag, ways.target)
         return OutputColumns(
             index=self._index,
             payload=self._payload,
-            node=collapse(self._node),
-            type=collapse(self._type),
+            node=nodes,
+            type=types,
+            target=targets,
             steps=collapse(self._steps),
             meta=None if meta is None else _collapse_meta(meta),
             **{name: collapse(values) for name, values in self._others.items()},
         )
+
+    def _way(self, node: str, tag: str | None, target: str | None, *, terminal: bool) -> Way:
+        """That of the last row, where this one comes the same way."""
+        last = self._last
+        if last is None or last.node != node or last.tag != tag or last.target != target:
+            last = self._last = Way(node, tag, terminal, target)
+        return last
 
     def _set(self, name: str, value: object) -> None:
         """Give the last row a value in a column that most rows have none in."""
@@ -216,6 +224,10 @@ class OutputTable:
         if column is None:
             column = self._others[name] = [None] * len(self._index)
         column[-1] = value
+
+
+def _told_of(ways: list[Way]) -> tuple[Any, Any, Any]:
+    return collapse([way.node for way in ways]), collapse([way.tag for way in ways]), collapse([way.target for way in ways])
 
 
 class InputRows(Sequence[InputItem]):

@@ -8,7 +8,7 @@ from stream_kernel.reports import Category
 from stream_kernel.routing.envelope import BoundaryFailure, TerminalStatus
 from stream_kernel.routing.packed import Packed
 
-__all__ = ["CHARACTER_BYTES", "ITEM_BYTES", "Emission", "InputItem", "ItemFailure", "plain_size"]
+__all__ = ["CHARACTER_BYTES", "ITEM_BYTES", "Emission", "InputItem", "ItemFailure", "Way"]
 
 ITEM_BYTES = 96
 """Bytes that an item may need on the wire besides its texts: separators and nulls of its columns."""
@@ -16,9 +16,27 @@ CHARACTER_BYTES = 6
 """Bytes that a character may take as JSON: an escape."""
 
 
-def plain_size(packed: Packed, node: str) -> int:
-    """At most so many bytes on the wire are an output that has nothing but a payload of its own."""
-    return ITEM_BYTES + packed.size + CHARACTER_BYTES * (len(node) if packed.tag is None else len(node) + len(packed.tag))
+def _header_size(node: str, tag: str | None, target: str | None) -> int:
+    characters = len(node)
+    if tag is not None:
+        characters += len(tag)
+    if target is not None:
+        characters += len(target)
+    return ITEM_BYTES + CHARACTER_BYTES * characters
+
+
+class Way(msgspec.Struct, gc=False):
+    """What is to be told of an output besides its payload when it inherits everything: many have the same."""
+
+    node: str
+    tag: str | None
+    terminal: bool
+    target: str | None = None
+    size: int = 0
+    """At most this many bytes it is on the wire."""
+
+    def __post_init__(self) -> None:
+        self.size = _header_size(self.node, self.tag, self.target)
 
 
 class InputItem(msgspec.Struct, gc=False):
@@ -74,9 +92,7 @@ class Emission(msgspec.Struct, gc=False):
     @property
     def size(self) -> int:
         """At most this many bytes on the wire."""
-        size = plain_size(self.packed, self.node)
-        if self.target is not None:
-            size += CHARACTER_BYTES * len(self.target)
+        size = self.packed.size + _header_size(self.node, self.packed.tag, self.target)
         if self.trace_id is not None:
             size += CHARACTER_BYTES * len(self.trace_id)
         if self.reply_to is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from stream_kernel.protocol.columns import OutputTable
 from stream_kernel.protocol.messages import ExecuteBoundaryError, ExecuteBoundaryResult
 from stream_kernel.reports import NodeTiming
-from stream_kernel.routing.items import Emission, ItemFailure, plain_size
+from stream_kernel.routing.items import Emission, ItemFailure, Way
 from stream_kernel.routing.packed import Packed
 
 __all__ = ["ReplyBuilder"]
@@ -35,13 +35,13 @@ class ReplyBuilder:
             self._size += size
             (self._terminal if isinstance(output, ItemFailure) or output.terminal else self._onward).add(output)
 
-    def add_one(self, index: int, packed: Packed, node: str, steps: int) -> None:
-        """Take one terminal output that inherits everything."""
-        size = plain_size(packed, node)
+    def add_one(self, index: int, packed: Packed, way: Way, steps: int) -> None:
+        """Take one output that inherits everything."""
+        size = packed.size + way.size
         if self._size + size > self._limit:
             self._send_part()
         self._size += size
-        self._terminal.add_plain(index, packed, node, steps)
+        (self._terminal if way.terminal else self._onward).add_plain(index, packed, way, steps)
 
     def last(self, timing: tuple[NodeTiming, ...] = ()) -> ExecuteBoundaryResult:
         """The last part, or the only one."""

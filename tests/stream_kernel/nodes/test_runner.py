@@ -16,7 +16,7 @@ from stream_kernel.nodes.decorator import spec_of
 from stream_kernel.nodes.registry import BuiltNode
 from stream_kernel.nodes.runner import CallScope, GroupRunner
 from stream_kernel.protocol.codec import Codec
-from stream_kernel.routing.items import Emission, InputItem, ItemFailure
+from stream_kernel.routing.items import Emission, InputItem, ItemFailure, Way
 from stream_kernel.routing.packed import Packed
 from stream_kernel.routing.router import NodeRoute, Router
 from stream_kernel.routing.tags import type_tag
@@ -69,13 +69,13 @@ class Bench:
         )
         return outcomes, ending
 
-    async def taken_alone(self, *items: InputItem) -> tuple[list[tuple[int, Any, str, int]], list[Outcome]]:
+    async def taken_alone(self, *items: InputItem) -> tuple[list[tuple[int, Any, Way, int]], list[Outcome]]:
         """What items give, apart from each other: single outputs that inherit everything, and the rest."""
-        alone: list[tuple[int, Any, str, int]] = []
+        alone: list[tuple[int, Any, Way, int]] = []
         others: list[Outcome] = []
 
-        def take_one(index: int, packed: Packed, name: str, steps: int) -> None:
-            alone.append((index, self.codec.plain(packed), name, steps))
+        def take_one(index: int, packed: Packed, way: Way, steps: int) -> None:
+            alone.append((index, self.codec.plain(packed), way, steps))
 
         scope = CallScope("run", "scenario", None)
         await self.runner.run_batch(items, scope, stop_at_failure=False, take=others.append, is_cancelled=lambda: False, take_one=take_one)
@@ -213,7 +213,9 @@ async def test_a_single_output_that_says_nothing_of_its_own_is_taken_without_an_
     bench = Bench(pick, remote=[])
     alone, others = await bench.taken_alone(*(bench.item("pick", n, trace_id="t", steps=3) for n in range(len(given))))
     # That nobody consumes an Order is known once one has been sent.
-    assert alone == [(index, bench.codec.plain(bench.codec.pack(given[index])), "pick", 4) for index in (0, 1, 2, 3, 4, 6)]
+    assert [(index, value, way.node, way.terminal, steps) for index, value, way, steps in alone] == [
+        (index, bench.codec.plain(bench.codec.pack(given[index])), "pick", True, 4) for index in (0, 1, 2, 3, 4, 6)
+    ]
     (first,) = others
     assert isinstance(first, list)
     (order,) = first
@@ -227,11 +229,14 @@ async def test_a_single_output_that_says_nothing_of_its_own_is_taken_without_an_
         [1],
         (1,),
         [[1], [2]],
-        Envelope(1),
         Envelope(1, trace_id="own"),
+        Envelope(1, reply_to="own"),
+        Envelope(1, meta={"own": 1}),
+        [Envelope(1)],
+        Envelope(1, target="remote", trace_id="own"),
+        Envelope(TerminalEvent("success")),
         TerminalEvent("success"),
         TerminalEvent("success", Order(1)),
-        Fill(1),
     ],
     ids=lambda value: repr(value)[:40],
 )
@@ -242,6 +247,93 @@ async def test_any_other_output_is_taken_as_what_it_is_whatever_came_before(outp
     assert [[emission.terminal for emission in one] for one in others if isinstance(one, list)] == [
         [emission.terminal for emission in await bench.one("give", 0)]
     ] * 3
+
+
+@pytest.mark.parametrize(
+    "output", [Fill(1), Envelope(Fill(1)), Envelope(Fill(1), target="remote"), Envelope({"a": 1}, target="plain")], ids=repr
+)
+async def test_what_goes_on_to_other_groups_alone_is_taken_without_an_emission_once_its_way_is_known(output: Any) -> None:
+    remote = [NodeRoute("remote", "other", consumes=(type_tag(Fill),)), NodeRoute("second", "more", consumes=(type_tag(Fill),))]
+    bench = Bench(giving(lambda: output, emits=[Fill]), remote=[*remote, NodeRoute("plain", "other")])
+    alone, others = await bench.taken_alone(*(bench.item("give", n, trace_id="t", steps=3) for n in range(3)))
+    ((long,),) = [one for one in others if isinstance(one, list)]
+    assert long.index == 0 and not long.terminal
+    told = [(index, value, way.node, way.tag, way.terminal, way.target, steps) for index, value, way, steps in alone]
+    value = bench.codec.plain(long.packed)
+    assert told == [(index, value, "give", long.packed.tag, False, long.target, 4) for index in (1, 2)]
+
+
+@pytest.mark.parametrize("output", [Envelope({"a": 1}), Envelope([1]), Envelope(None), Envelope(Order(1))], ids=repr)
+async def test_an_envelope_that_says_nothing_is_taken_like_its_payload_once_its_way_is_known(output: Envelope) -> None:
+    bench = Bench(giving(lambda: output, emits=[Order]))
+    alone, others = await bench.taken_alone(*(bench.item("give", n) for n in range(2)))
+    assert len(others) == 1
+    assert [(value, way.terminal) for _, value, way, _ in alone] == [(bench.codec.plain(bench.codec.pack(output.payload)), True)]
+
+
+async def test_ways_that_differ_in_node_target_or_class_are_not_taken_for_each_other() -> None:
+    given = [Envelope(1, target="plain"), Envelope("x", target="plain"), Envelope(1), Envelope(1, target="here"), 1, Envelope(Fill(1))]
+
+    @node(name="pick", emits=[Fill])
+    def pick(message: int, ctx: NodeContext) -> Any:
+        return given[message]
+
+    @node(name="here")
+    def here(message: Any, ctx: NodeContext) -> Any:
+        return Envelope(2, target="plain")
+
+    bench = Bench(pick, here, remote=[*REMOTE, NodeRoute("plain", "other")])
+    items = [bench.item("pick", n) for n in range(len(given))]
+    first = [await bench.one("pick", n) for n in range(len(given))]
+    alone, others = await bench.taken_alone(*items, *items)
+    taken = {index: (value, way.node, way.terminal, way.target) for index, value, way, _ in alone}
+    shown = [[(bench.codec.plain(each.packed), each.node, each.terminal, each.target) for each in one] for one in first]
+    for index in (*range(3), *range(4, 9), 10, 11):
+        assert [taken[index]] == shown[index % 6]
+    local = [(each.node, each.target, each.steps) for one in others if isinstance(one, list) for each in one if each.node == "here"]
+    assert local == [("here", "plain", 2)] * 2
+
+
+async def test_a_list_among_outputs_leaves_a_list_that_a_node_gives_several_outputs() -> None:
+    bench = Bench(giving(lambda: [[1], [2]]))
+    alone, others = await bench.taken_alone(*(bench.item("give", n) for n in range(2)))
+    assert alone == []
+    assert [bench.values(one) for one in others if isinstance(one, list)] == [[[1], [2]]] * 2
+
+
+async def test_a_chain_that_is_too_long_fails_on_a_known_way_too() -> None:
+    bench = Bench(giving(lambda: Fill(1), emits=[Fill]), max_hops=5)
+    alone, others = await bench.taken_alone(bench.item("give", 0), bench.item("give", 1, steps=3), bench.item("give", 2, steps=4))
+    assert [index for index, *_ in alone] == [1]
+    assert isinstance(others[-1], ItemFailure) and "max_hops = 5" in others[-1].reason
+
+
+async def test_a_type_that_a_known_way_does_not_carry_is_refused() -> None:
+    bench = Bench(giving(lambda: given.pop(0), emits=[Fill]))
+    given: list[Any] = [Envelope(Fill(1)), Envelope(Fill(1), type="other:Type")]
+    _, others = await bench.taken_alone(bench.item("give", 0), bench.item("give", 1))
+    assert isinstance(others[-1], ItemFailure) and "set an Envelope.type" in others[-1].reason
+
+
+async def test_what_goes_on_here_and_elsewhere_goes_to_both_every_time() -> None:
+    @node(name="local", consumes=[Fill])
+    def local(message: Fill, ctx: NodeContext) -> str:
+        return "local"
+
+    bench = Bench(giving(lambda: Fill(1), emits=[Fill]), local)
+    alone, others = await bench.taken_alone(*(bench.item("give", n) for n in range(2)))
+    assert alone == []
+    assert [[emission.node for emission in one] for one in others if isinstance(one, list)] == [["give", "local"]] * 2
+
+
+async def test_what_one_node_may_give_is_no_news_of_another() -> None:
+    @node(name="honest", emits=[Fill])
+    def honest(message: Any, ctx: NodeContext) -> Fill:
+        return Fill(1)
+
+    bench = Bench(honest, giving(lambda: Fill(1)))
+    _, others = await bench.taken_alone(bench.item("honest", 0), bench.item("give", 1))
+    assert isinstance(others[-1], ItemFailure) and "not in its emits" in others[-1].reason
 
 
 async def test_an_output_that_cannot_be_packed_is_a_failure_however_it_is_taken() -> None:

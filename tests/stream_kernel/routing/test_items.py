@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from stream_kernel.protocol.columns import inputs_to_columns, outputs_to_columns
 from stream_kernel.routing.envelope import BoundaryFailure
-from stream_kernel.routing.items import Emission, InputItem, ItemFailure
+from stream_kernel.routing.items import Emission, InputItem, ItemFailure, Way
 from stream_kernel.routing.packed import Packed
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.just("\x00" * 8)
@@ -48,3 +48,9 @@ FAILURES = st.builds(ItemFailure, st.just(100_000), st.just("execution"), TEXT, 
 def test_outputs_take_at_most_their_sizes(outputs: list[Emission | ItemFailure]) -> None:
     encoded = msgspec.json.encode(outputs_to_columns(outputs))
     assert len(encoded) <= FRAME + sum(output.size for output in outputs)
+
+
+@given(EMISSIONS)
+def test_an_output_that_inherits_everything_has_the_size_of_its_payload_and_its_way(output: Emission) -> None:
+    alone = Emission(output.index, output.node, output.packed, output.terminal, output.target)
+    assert alone.size == output.packed.size + Way(output.node, output.packed.tag, output.terminal, output.target).size

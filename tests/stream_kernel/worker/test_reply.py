@@ -7,7 +7,7 @@ from msgspec import Raw
 from stream_kernel.protocol.columns import outputs_from_columns
 from stream_kernel.protocol.messages import ExecuteBoundaryResult
 from stream_kernel.reports import NodeTiming
-from stream_kernel.routing.items import Emission, ItemFailure
+from stream_kernel.routing.items import Emission, ItemFailure, Way
 from stream_kernel.routing.packed import Packed
 from stream_kernel.worker.reply import ReplyBuilder
 
@@ -41,7 +41,7 @@ def test_what_fits_is_one_reply() -> None:
     sending = Sending(10_000)
     sending.builder.add([emission(0), emission(0)])
     sending.builder.add(ItemFailure(1, "execution", "it raised"))
-    sending.builder.add_one(2, packed(), "echo", 1)
+    sending.builder.add_one(2, packed(), Way("echo", None, terminal=True), 1)
     (last,) = sending.all()
     assert (last.correlation_id, last.more, indexes(last)) == ("c-1", False, [0, 0, 1, 2])
 
@@ -54,11 +54,30 @@ def test_what_goes_on_is_told_apart_from_what_is_terminal() -> None:
     assert len(outputs_from_columns(last.outputs, terminal=False)) == 1
 
 
+def test_what_is_taken_alone_goes_where_its_way_leads_with_its_target() -> None:
+    sending = Sending(10_000)
+    sending.builder.add_one(0, packed(), Way("echo", None, terminal=False, target="next"), 1)
+    sending.builder.add_one(1, packed(), Way("echo", None, terminal=True), 1)
+    sending.builder.add_one(2, packed(), Way("echo", None, terminal=False), 2)
+    (last,) = sending.all()
+    onward = [row for row in outputs_from_columns(last.outputs, terminal=False) if isinstance(row, Emission)]
+    assert [(row.index, row.target, row.steps) for row in onward] == [(0, "next", 1), (2, None, 2)]
+    assert [row.index for row in outputs_from_columns(last.terminal_outputs, terminal=True)] == [1]
+
+
+def test_the_limit_counts_the_target_of_what_is_taken_alone() -> None:
+    alone, several = Sending(1000), Sending(1000)
+    for index in range(2):
+        alone.builder.add_one(index, packed(300), Way("echo", None, terminal=False, target="t" * 40), 1)
+        several.builder.add([Emission(index, "echo", packed(300), terminal=False, target="t" * 40)])
+    assert [reply.more for reply in alone.all()] == [reply.more for reply in several.all()] == [True, False]
+
+
 def test_what_does_not_fit_comes_in_parts_and_nothing_twice() -> None:
     several, alone = Sending(1000), Sending(1000)
     for index in range(5):
         several.builder.add([emission(index, 600)])
-        alone.builder.add_one(index, packed(600), "echo", 1)
+        alone.builder.add_one(index, packed(600), Way("echo", None, terminal=True), 1)
     for sending in (several, alone):
         replies = sending.all()
         assert [reply.more for reply in replies] == [True] * 4 + [False]

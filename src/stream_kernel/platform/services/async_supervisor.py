@@ -317,9 +317,9 @@ class AsyncBoundarySupervisor:
         return BoundaryDispatchInput(payload, self._homes.get(target), target, trace_id, reply_to)
 
     def map_width(self, target: str) -> int:
-        """How many batches `map` keeps at work: all workers busy, one more on its way."""
-        group = self.config.group(self._homes.get(target))
-        return 1 if group is None else group.workers + 1
+        """How many batches `map` keeps at work: all workers busy that declared routes, once known, lead to; one more on its way."""
+        home, upstream = self._homes.get(target), self.engine.router.upstream
+        return sum(group.workers for group in self.config.process_groups if home == group.name or home in upstream(group.name)) + 1
 
     @property
     def codec(self) -> PayloadCodec:

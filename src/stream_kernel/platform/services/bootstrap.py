@@ -151,7 +151,8 @@ class _SyncSupervisor:
     def map(self, target: str, payloads: Iterable[Any], *, batch_size: int = 256, timeout_seconds: float | None = None) -> Iterator[Any]:
         """See `AsyncBoundarySupervisor.map`."""
         order = RunOrder()
-        under_way: deque[_Pending] = deque(maxlen=self._supervisor.map_width(target) + 1)
+        width = self._supervisor.map_width(target)
+        under_way: deque[_Pending] = deque(maxlen=width + 1)
 
         def submit(batch: Batch) -> _Pending:
             request = self._request(batch.inputs, timeout_seconds=timeout_seconds, on_error="collect", order=order, first=batch.first)
@@ -162,7 +163,7 @@ class _SyncSupervisor:
 
         inputs = (self._supervisor.input_for(target, payload) for payload in payloads)
         try:
-            with closing(in_order(batched(inputs, batch_size), submit, self._supervisor.map_width(target))) as handles:
+            with closing(in_order(batched(inputs, batch_size), submit, width)) as handles:
                 for batch, pending in handles:
                     yield from batch.payloads(pending.result())
         finally:

@@ -135,7 +135,7 @@ def test_a_map_keeps_its_order_at_a_stateful_group_though_a_batch_is_overtaken(m
     with MultiprocessBootstrapSupervisor(config) as supervisor, ThreadPoolExecutor(1) as threads:
         outputs = threads.submit(lambda: list(supervisor.map("hold_and_pass", payloads, batch_size=1)))
         started.wait()
-        until(lambda: sum(worker.requests for worker in supervisor.snapshot().groups[0].workers) == 2)
+        until(lambda: sum(worker.requests for worker in supervisor.snapshot().groups[0].workers) == 3)
         assert not outputs.done()
         released.release()
         assert outputs.result(30) == ["1", "1 2", "1 2 3", "1 2 3 4", "1 2 3 4 5"]
@@ -194,6 +194,25 @@ def test_the_timeout_of_a_map_is_for_each_batch(local: LocalBootstrapSupervisor)
     assert next(outputs) == {"value": 0}
     time.sleep(0.6)  # the whole timeout passes; batches that were not at work yet have theirs before them
     assert list(outputs) == [{"value": n} for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(("target", "width"), [("parse", 3), ("price", 2), ("echo", 2)])
+def test_a_map_keeps_a_batch_for_each_worker_that_its_target_leads_to_and_one_more(
+    make_config: MakeConfig, target: str, width: int
+) -> None:
+    taken: list[int] = []
+
+    def payloads() -> Iterator[Any]:
+        for n in range(9):
+            taken.append(n)
+            yield Order(n) if target == "price" else {"n": n}
+
+    groups = {"first": ["parse"], "second": ["price"], "apart": ["echo"]}
+    with LocalBootstrapSupervisor(make_config(groups, modules=BOTH, mode="inline_wire", message_modules=["message_nodes"])) as supervisor:
+        outputs = supervisor.map(target, payloads(), batch_size=1)
+        next(outputs)
+        assert len(taken) == width
+        assert len(list(outputs)) == 8
 
 
 def test_an_impossible_batch_size_is_refused(local: LocalBootstrapSupervisor) -> None:
