@@ -8,6 +8,7 @@ __all__ = ["AT_WORK", "ENTRY", "LOSSES"]
 
 _GROUP = "engine/process/test_group.py"
 _LEDGER = "engine/process/test_ledger.py"
+_ROSTER = "engine/process/test_roster.py"
 
 ENTRY = (
     Mutant(
@@ -39,7 +40,7 @@ ENTRY = (
         "while no worker is free, a command waits until its deadline",
         "engine/process/group.py",
         '        if self.state not in ("starting", "ready"):\n            problem',
-        '        if self.state not in ("starting", "ready") or self._select() is None:\n            problem',
+        '        if self.state not in ("starting", "ready") or not self._roster.choose(command):\n            problem',
         (_GROUP,),
     ),
     Mutant(
@@ -137,16 +138,16 @@ AT_WORK = (
         "depth-is-one-more",
         "no worker has more commands than its depth",
         "engine/process/pacing.py",
-        "if len(ledger) >= self._depth:",
-        "if len(ledger) > self._depth:",
+        " if workers == 1 else 1\n    return depth\n",
+        " if workers == 1 else 1\n    return depth + 1\n",
         (_GROUP,),
     ),
     Mutant(
         "measured-depth-with-several-workers",
         "a slow command blocks nobody that another worker could have run",
         "engine/process/pacing.py",
-        'depth == "auto" and workers == 1',
-        'depth == "auto"',
+        "return _MOST if workers == 1 else 1",
+        "return _MOST",
         ("engine/process/test_pacing.py",),
     ),
     Mutant(
@@ -161,16 +162,72 @@ AT_WORK = (
         "slow-heads-get-company",
         "nothing goes behind a command that has turned out slow",
         "engine/process/pacing.py",
-        "_is_young(head, now) and ",
+        "_is_young(ledger.head, now) and ",
         "",
         ("engine/process/test_pacing.py",),
     ),
     Mutant(
+        "no-turns",
+        "free workers take turns",
+        "engine/process/roster.py",
+        "workers >> self._next << self._next or workers",
+        "workers",
+        (_ROSTER, _GROUP),
+    ),
+    Mutant(
+        "worker-is-looked-at-again-and-again",
+        "what it costs to find a worker does not grow with the number of workers",
+        "engine/process/roster.py",
+        "                    self._place(index, self._full)\n",
+        "                    pass\n",
+        (_ROSTER,),
+    ),
+    Mutant(
+        "stale-worker-is-chosen",
+        "a worker that has no room after all is given nothing",
+        "engine/process/roster.py",
+        "                if not slot.is_free:\n",
+        "                if slot is None:\n",
+        (_ROSTER, _GROUP),
+    ),
+    Mutant(
+        "answer-is-not-noted",
+        "a worker that has answered has room",
+        "engine/process/group.py",
+        "        self._roster.note(slot)\n        self._dispatch()\n\n    def ended",
+        "        self._dispatch()\n\n    def ended",
+        (_GROUP,),
+    ),
+    Mutant(
+        "chosen-for-nothing",
+        "a worker that was to have what has passed its deadline has the next one",
+        "engine/process/group.py",
+        "            if ticket.settled:\n                self._roster.note(slot)\n",
+        "            if ticket.settled:\n                pass\n",
+        (_ROSTER,),
+    ),
+    Mutant(
+        "place-of-another",
+        "a worker that has left its place is not taken for the one that has it now",
+        "engine/process/roster.py",
+        "        if self._slots[slot.index] is slot:\n",
+        "        if slot is not None:\n",
+        (_ROSTER,),
+    ),
+    Mutant(
+        "chosen-for-what-cannot-be-sent",
+        "a worker that was to have what cannot be sent has the next one",
+        "engine/process/group.py",
+        "            self._roster.note(slot)\n            return True\n",
+        "            return True\n",
+        (_ROSTER,),
+    ),
+    Mutant(
         "siblings-queue-in-the-worker",
         "what is still queued of a call that failed is dropped: none of it stands behind another of it in a worker",
-        "engine/process/group.py",
-        "            if not slot.has_of_call(command):\n",
-        "            if command is not None:\n",
+        "engine/process/roster.py",
+        "                elif not level or not slot.has_of_call(command):\n",
+        "                elif command is not None:\n",
         ("engine/process/test_pacing.py",),
     ),
     Mutant(

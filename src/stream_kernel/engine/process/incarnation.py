@@ -177,9 +177,9 @@ class Incarnation:
     @property
     def is_free(self) -> bool:
         """It knows the routes, and may have one command more."""
-        if not self._works or not self._pacing.has_room(self.ledger, self._loop.time()):
+        if not self._works or self._expiry is not None or not self._connection.is_sound:
             return False
-        return self._expiry is None and self._connection.is_sound
+        return not self.ledger or self._pacing.has_room(self.ledger, self._loop.time())
 
     def has_of_call(self, command: Command) -> bool:
         """It has another command of the same call."""

@@ -142,7 +142,7 @@ class WorkerSlot:
     @property
     def is_free(self) -> bool:
         """Ready, knows the routes, and may have one command more."""
-        return self.state == "ready" and self._now is not None and self._now.is_free
+        return self._now is not None and self._now.is_free  # only one that is ready has been told the routes, and has not retired
 
     def has_of_call(self, command: Command) -> bool:
         """It has another command of the same call."""
@@ -369,9 +369,10 @@ class WorkerSlot:
             self._owner.ready(self)
 
     def answered(self) -> None:
-        self._stop_if_drained()
         if self.state == "ready":
             self._owner.idle(self)
+        else:
+            self._stop_if_drained()
 
     def hung(self, reason: str) -> None:
         self.kill(reason, final=False)
