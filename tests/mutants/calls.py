@@ -8,6 +8,7 @@ __all__ = ["AT_WORK", "ENTRY", "LOSSES"]
 
 _GROUP = "engine/process/test_group.py"
 _LEDGER = "engine/process/test_ledger.py"
+_DEADLINES = "engine/process/test_deadlines.py"
 _ROSTER = "engine/process/test_roster.py"
 
 ENTRY = (
@@ -311,10 +312,66 @@ AT_WORK = (
         (_GROUP,),
     ),
     Mutant(
+        "deadline-behind-a-later-one",
+        "a deadline that is set after a later one comes in its own moment",
+        "engine/process/deadlines.py",
+        "        if moment < self._timed:\n",
+        "        if self._timed == inf:\n",
+        (_DEADLINES,),
+    ),
+    Mutant(
+        "dropped-deadline-is-kept",
+        "nothing is kept of a command whose deadline does not matter any more",
+        "engine/process/deadlines.py",
+        "        self._waiting.pop(number, None)\n",
+        "        self._number = max(self._number, number)\n",
+        (_DEADLINES, "engine/process/test_ticket.py"),
+    ),
+    Mutant(
+        "dropped-deadlines-pile-up",
+        "the moments of deadlines that do not matter any more do not pile up",
+        "engine/process/deadlines.py",
+        "            self._moments = [each for each in self._moments if each[1] in self._waiting]\n",
+        "            pass\n",
+        (_DEADLINES,),
+    ),
+    Mutant(
+        "deadlines-wait-for-a-mistake",
+        "a mistake in what is done at one deadline keeps no other from coming",
+        "engine/process/deadlines.py",
+        "        finally:\n            self._set_timer()\n",
+        "        except ArithmeticError:\n            raise\n        else:\n            self._set_timer()\n",
+        (_DEADLINES,),
+    ),
+    Mutant(
+        "timer-until-the-deadline",
+        "soon after nothing is outstanding there is no timer",
+        "engine/process/deadlines.py",
+        "min(self._moments[0][0], loop.time() + _LOOK_SECONDS)",
+        "self._moments[0][0]",
+        (_DEADLINES,),
+    ),
+    Mutant(
+        "ended-group-leaves-a-timer",
+        "a group that has ended has left no timer",
+        "engine/process/group.py",
+        "        self._deadlines.rest()\n",
+        "",
+        (_DEADLINES,),
+    ),
+    Mutant(
+        "group-at-rest-forgets-a-deadline",
+        "the timer stays while a deadline is outstanding",
+        "engine/process/deadlines.py",
+        "        if self._moments:\n",
+        "        if len(self._moments) > 1:\n",
+        (_DEADLINES,),
+    ),
+    Mutant(
         "skipped-command-has-no-bound",
         "a command that is past its deadline when its turn comes has a moment to be skipped, and no more",
         "engine/process/ticket.py",
-        "            self._move_timer(now + grace_seconds)\n",
+        "            self._move_alarm(now + grace_seconds)\n",
         "            pass\n",
         (_GROUP, "engine/process/test_ticket.py"),
     ),

@@ -11,6 +11,7 @@ from math import inf
 from typing import Literal
 
 from stream_kernel.engine.base import Command, GroupSnapshot, cardinality_refusal, fan_out_refusal, retries_refusal
+from stream_kernel.engine.process.deadlines import Deadlines
 from stream_kernel.engine.process.incarnation import Workplace
 from stream_kernel.engine.process.pacing import most_commands
 from stream_kernel.engine.process.queue import CommandQueue
@@ -49,6 +50,7 @@ class WorkerGroup:
         self._queue = CommandQueue(place.group.max_queued, place.group.max_queued_bytes)
         self._slots = [WorkerSlot(self, place, index) for index in range(place.group.workers)]
         self._replacements = Replacements(self._slots, lambda old: WorkerSlot(self, place, old.index, old.generations))
+        self._deadlines = Deadlines(self._expired)
         self._roster = Roster(self._slots, most_commands(place.group.depth, place.group.workers))
         self._recycles = self.config.max_requests_per_worker is not None or self.config.max_rss_mb is not None
         self._policy = RestartPolicy(place.group.restart)
@@ -110,7 +112,7 @@ class WorkerGroup:
                 self._queue.release(1, command.size)
             ticket.lose(*problem)
             return ticket
-        ticket.arm(self._expired, self._leave_queue)
+        ticket.arm(self._deadlines, self._leave_queue)
         # Where nobody waits it need not stand in the queue first.
         slot = None if self._queue else self._roster.choose(command)
         if slot is not None and self._hand_over(ticket, slot):
@@ -287,6 +289,7 @@ class WorkerGroup:
         elif resume is not None:
             resume()
         self._dispatch()
+        self._deadlines.rest()
 
     def _lost(self, slot: WorkerSlot, end: End) -> None:
         if end.kind != "unbootable" and self._is_stateful:
