@@ -115,7 +115,7 @@ class WorkerGroup:
         ticket.arm(self._deadlines, self._leave_queue)
         # Where nobody waits it need not stand in the queue first.
         slot = None if self._queue else self._roster.choose(command)
-        if slot is not None and self._hand_over(ticket, slot):
+        if slot is not None and self._hand_over(ticket, slot, now):
             if command.is_admitted:
                 self._queue.release(1, command.size)
             return ticket
@@ -345,18 +345,18 @@ class WorkerGroup:
             slot = self._roster.choose(self._queue.first.command)
             if slot is None:
                 return
-            ticket = self._queue.pop()
-            if not ticket.settled and ticket.command.deadline <= asyncio.get_running_loop().time():
+            ticket, now = self._queue.pop(), asyncio.get_running_loop().time()
+            if not ticket.settled and ticket.command.deadline <= now:
                 self._expired(ticket)  # its timer is due in this very pass of the loop
             # A settled one is still here when its callback, which takes it out of the queue, has not run yet.
             if ticket.settled:
                 self._roster.note(slot)
-            elif not self._hand_over(ticket, slot):
+            elif not self._hand_over(ticket, slot, now):
                 self._queue.put_back([ticket])
 
-    def _hand_over(self, ticket: Ticket, slot: WorkerSlot) -> bool:
+    def _hand_over(self, ticket: Ticket, slot: WorkerSlot, now: float) -> bool:
         try:
-            return slot.take(ticket)
+            return slot.take(ticket, now)
         except PayloadError as error:
             # Everything in it has been checked before; should that fail, it must not hold up those behind it.
             ticket.lose("transport", f"the command {error.reason}")

@@ -153,10 +153,10 @@ class WorkerSlot:
         """Why it should be replaced by now, or None. To be asked after each answer."""
         return None if self._now is None or self.state != "ready" else self._now.worn
 
-    def take(self, ticket: Ticket) -> bool:
+    def take(self, ticket: Ticket, now: float) -> bool:
         """Hand a command to the worker, which is free; see `Incarnation.take`."""
         assert self._now is not None
-        return self._now.take(ticket)
+        return self._now.take(ticket, now)
 
     @property
     def late_replies(self) -> int:
@@ -369,10 +369,9 @@ class WorkerSlot:
             self._owner.ready(self)
 
     def answered(self) -> None:
+        self._stop_if_drained()
         if self.state == "ready":
             self._owner.idle(self)
-        else:
-            self._stop_if_drained()
 
     def hung(self, reason: str) -> None:
         self.kill(reason, final=False)

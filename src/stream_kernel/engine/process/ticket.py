@@ -99,11 +99,11 @@ class Ticket:
             self._deadlines.drop(self._alarm)
             self._deadlines = None
 
-    def given_to(self, holder: Holder, number: int, worker_id: str, pid: int, generation: int) -> None:
-        """A worker has it; it may be behind others there."""
+    def given_to(self, holder: Holder, number: int, worker: tuple[str, int, int]) -> None:
+        """A worker (its name, its process and its generation) has it; it may be behind others there."""
         self.holder = holder
         self.number = number
-        self._worker = (worker_id, pid, generation)
+        self._worker = worker
 
     def begin(self, grace_seconds: float) -> bool:
         """It is the command at work: its time runs. False: its deadline has passed meanwhile, and it has `grace_seconds` to be skipped."""
@@ -155,8 +155,8 @@ class Ticket:
         """The worker replied."""
         ran = not failed or any(failure.executed for failure in failures)
         delivery: Delivery = "executed" if ran else "not_executed"
-        tell = self._tell(delivery, "failed" if failed else "answered", executing_seconds, nodes)
-        self._settle(Answer(emissions, failures, tell))
+        outcome: _Outcome = "failed" if failed else "answered"
+        self.future.set_result(Answer(emissions, failures, self._tell(delivery, outcome, executing_seconds, nodes)))
 
     def lose(self, category: Literal["transport", "timeout"], reason: str, trace: LastTrace | None = None) -> None:
         """There will be no reply. It is `maybe_executed` as soon as a worker has had it."""

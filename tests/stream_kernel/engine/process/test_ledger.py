@@ -53,7 +53,7 @@ def result(*indexes: int, more: bool = False, correlation_id: str = "c-1", execu
 
 def entered(ledger: Ledger, command: Command) -> Ticket:
     ticket = Ticket(command, asyncio.get_running_loop())
-    ticket.given_to(Worker(ledger), ledger.given + 1, "g#0", 7, 1)
+    ticket.given_to(Worker(ledger), ledger.given + 1, ("g#0", 7, 1))
     ledger.enter(ticket)
     return ticket
 

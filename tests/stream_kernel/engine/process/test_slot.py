@@ -87,7 +87,7 @@ class Place:
     def give(self, command: Command) -> Ticket:
         ticket = Ticket(command, asyncio.get_running_loop())
         ticket.arm(self.deadlines)
-        assert self.slot.is_free and self.slot.take(ticket)
+        assert self.slot.is_free and self.slot.take(ticket, now())
         return ticket
 
     async def over(self) -> End:

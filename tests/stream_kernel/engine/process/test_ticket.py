@@ -33,7 +33,7 @@ class Nobody:
 
 def given(ticket: Ticket, number: int = 1, generation: int = 1) -> Ticket:
     """The ticket, in the hands of a worker."""
-    ticket.given_to(Nobody(), number, "g#0", 7, generation)
+    ticket.given_to(Nobody(), number, ("g#0", 7, generation))
     return ticket
 
 
