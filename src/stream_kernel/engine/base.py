@@ -128,7 +128,7 @@ class Promise:
     def __init__(self) -> None:
         self._outcome: Outcome | None = None
         self._is_cancelled = False
-        self._callbacks: list[Callable[[Promise], None]] = []
+        self._callbacks: tuple[Callable[[Promise], None], ...] = ()
 
     def done(self) -> bool:
         """Whether it is settled or cancelled."""
@@ -165,10 +165,10 @@ class Promise:
         if self.done():
             asyncio.get_running_loop().call_soon(callback, self)
         else:
-            self._callbacks.append(callback)
+            self._callbacks += (callback,)
 
     def _call_back(self) -> None:
-        callbacks, self._callbacks = self._callbacks, []
+        callbacks, self._callbacks = self._callbacks, ()
         for callback in callbacks:
             callback(self)
 

@@ -71,6 +71,7 @@ class Session:
         self._states = {Role.PARENT: "opening", Role.WORKER: "opening"}
         self._splitter = LineSplitter(max_frame_bytes + FRAME_ALLOWANCE)
         self._limit = max_frame_bytes + FRAME_ALLOWANCE
+        self._peer = role.peer
         self._decoder = _decoder_of(role.peer)
         self._is_broken = False
         self.outstanding: deque[str] = deque()
@@ -95,7 +96,7 @@ class Session:
         try:
             for line in self._splitter.feed(data):
                 message = self._decode(line)
-                self._advance(self.role.peer, message)
+                self._advance(self._peer, message)
                 yield message
         except ProtocolViolation:
             self._is_broken = True

@@ -72,7 +72,7 @@ class FakeProcess:
         self._loop = asyncio.get_running_loop()
         self._stdin = FakePipe(traits.stdin_bytes)
         self._stdout = FakePipe()
-        self._callbacks: dict[_Event, Callable[[], None]] = {}
+        self._callbacks: dict[_Event, Callable[[], object]] = {}
         self._is_telling = False
         self._is_to_read = False
         self._reads = True
@@ -149,7 +149,7 @@ class FakeProcess:
 
     # -- the parent's side
 
-    def watch(self, *, on_readable: Callable[[], None], on_hang_up: Callable[[], None], on_exit: Callable[[], None]) -> None:
+    def watch(self, *, on_readable: Callable[[], object], on_hang_up: Callable[[], None], on_exit: Callable[[], None]) -> None:
         assert not self._callbacks, f"{self} is watched already"
         self._callbacks = {"readable": on_readable, "hang up": on_hang_up, "exit": on_exit}
         self._loop.call_soon(self._started)

@@ -102,7 +102,7 @@ class Child:
 
     # -- what it tells
 
-    def watch(self, *, on_readable: Callable[[], None], on_hang_up: Callable[[], None], on_exit: Callable[[], None]) -> None:
+    def watch(self, *, on_readable: Callable[[], object], on_hang_up: Callable[[], None], on_exit: Callable[[], None]) -> None:
         """Start to call back: its stdout can be read; it has closed its stdin; it has ended, whoever still holds its pipes."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self._stdout, on_readable)

@@ -51,7 +51,7 @@ class Connection:
 
     def open(self) -> None:
         """Start to watch the pipes and the process."""
-        self._process.watch(on_readable=self._on_readable, on_hang_up=self._on_hang_up, on_exit=self._on_exit)
+        self._process.watch(on_readable=self._read_once, on_hang_up=self._on_hang_up, on_exit=self._on_exit)
 
     @property
     def is_sound(self) -> bool:
@@ -96,9 +96,6 @@ class Connection:
         self._process.unwatch_stdout()
         self._process.unwatch_stdin()
         self._unsent.clear()
-
-    def _on_readable(self) -> None:
-        self._read_once()
 
     def _read_once(self) -> bool:
         """Read one chunk; False when there is nothing to read, or never again will be."""

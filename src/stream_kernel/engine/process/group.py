@@ -11,10 +11,13 @@ from math import inf
 from typing import Literal
 
 from stream_kernel.engine.base import Command, GroupSnapshot, cardinality_refusal, fan_out_refusal, retries_refusal
+from stream_kernel.engine.process.deadlines import Deadlines
 from stream_kernel.engine.process.incarnation import Workplace
+from stream_kernel.engine.process.pacing import most_commands
 from stream_kernel.engine.process.queue import CommandQueue
 from stream_kernel.engine.process.replacement import Replacements
 from stream_kernel.engine.process.restart import Abandon, Replace, RestartPolicy, Verdict
+from stream_kernel.engine.process.roster import Roster
 from stream_kernel.engine.process.slot import End, WorkerSlot
 from stream_kernel.engine.process.ticket import Ticket
 from stream_kernel.errors import PayloadError, WorkerBootstrapError
@@ -47,7 +50,9 @@ class WorkerGroup:
         self._queue = CommandQueue(place.group.max_queued, place.group.max_queued_bytes)
         self._slots = [WorkerSlot(self, place, index) for index in range(place.group.workers)]
         self._replacements = Replacements(self._slots, lambda old: WorkerSlot(self, place, old.index, old.generations))
-        self._next = 0
+        self._deadlines = Deadlines(self._expired)
+        self._roster = Roster(self._slots, most_commands(place.group.depth, place.group.workers))
+        self._recycles = self.config.max_requests_per_worker is not None or self.config.max_rss_mb is not None
         self._policy = RestartPolicy(place.group.restart)
 
     # -- what the engine asks of it
@@ -67,6 +72,7 @@ class WorkerGroup:
         self._routes = routes
         for slot in self._slots:
             slot.start_work(routes)
+            self._roster.note(slot)
         self._dispatch()
 
     def reserve(self, commands: int, size: int) -> bool:
@@ -106,10 +112,10 @@ class WorkerGroup:
                 self._queue.release(1, command.size)
             ticket.lose(*problem)
             return ticket
-        ticket.arm(self._expired, self._leave_queue)
+        ticket.arm(self._deadlines, self._leave_queue)
         # Where nobody waits it need not stand in the queue first.
-        slot = None if self._queue else self._select(command)
-        if slot is not None and self._hand_over(ticket, slot):
+        slot = None if self._queue else self._roster.choose(command)
+        if slot is not None and self._hand_over(ticket, slot, now):
             if command.is_admitted:
                 self._queue.release(1, command.size)
             return ticket
@@ -248,6 +254,7 @@ class WorkerGroup:
         self._note_started()
         if self._routes is not None:
             slot.start_work(self._routes)
+            self._roster.note(slot)
             self._dispatch()
 
     def _note_started(self) -> None:
@@ -262,6 +269,7 @@ class WorkerGroup:
             worn = slot.worn
             if worn is not None and slot in self._slots:
                 self._replacements.begin(slot, worn)
+        self._roster.note(slot)
         self._dispatch()
 
     def ended(self, slot: WorkerSlot, end: End) -> None:
@@ -281,6 +289,7 @@ class WorkerGroup:
         elif resume is not None:
             resume()
         self._dispatch()
+        self._deadlines.rest()
 
     def _lost(self, slot: WorkerSlot, end: End) -> None:
         if end.kind != "unbootable" and self._is_stateful:
@@ -333,39 +342,26 @@ class WorkerGroup:
 
     def _dispatch(self) -> None:
         while self._queue:
-            slot = self._select(self._queue.first.command)
+            slot = self._roster.choose(self._queue.first.command)
             if slot is None:
                 return
-            ticket = self._queue.pop()
-            if not ticket.settled and ticket.command.deadline <= asyncio.get_running_loop().time():
+            ticket, now = self._queue.pop(), asyncio.get_running_loop().time()
+            if not ticket.settled and ticket.command.deadline <= now:
                 self._expired(ticket)  # its timer is due in this very pass of the loop
             # A settled one is still here when its callback, which takes it out of the queue, has not run yet.
-            if not ticket.settled and not self._hand_over(ticket, slot):
+            if ticket.settled:
+                self._roster.note(slot)
+            elif not self._hand_over(ticket, slot, now):
                 self._queue.put_back([ticket])
 
-    def _hand_over(self, ticket: Ticket, slot: WorkerSlot) -> bool:
+    def _hand_over(self, ticket: Ticket, slot: WorkerSlot, now: float) -> bool:
         try:
-            return slot.take(ticket)
+            return slot.take(ticket, now)
         except PayloadError as error:
             # Everything in it has been checked before; should that fail, it must not hold up those behind it.
             ticket.lose("transport", f"the command {error.reason}")
+            self._roster.note(slot)
             return True
-
-    def _select(self, command: Command) -> WorkerSlot | None:
-        """The free worker that has the fewest commands, the next one in turn among equals; none that has another of the same call."""
-        slots, start = self._slots, self._next
-        chosen: WorkerSlot | None = None
-        for slot in slots if not start else (*slots[start:], *slots[:start]):
-            if not slot.is_free or (chosen is not None and slot.outstanding >= chosen.outstanding):
-                continue
-            if not slot.outstanding:
-                chosen = slot
-                break
-            if not slot.has_of_call(command):
-                chosen = slot
-        if chosen is not None:
-            self._next = (chosen.index + 1) % len(slots)
-        return chosen
 
     def _expired(self, ticket: Ticket) -> None:
         if ticket.holder is None:
@@ -418,7 +414,3 @@ class WorkerGroup:
     @property
     def _is_stateful(self) -> bool:
         return any(node.stateful for node in self.nodes)
-
-    @property
-    def _recycles(self) -> bool:
-        return self.config.max_requests_per_worker is not None or self.config.max_rss_mb is not None

@@ -104,6 +104,8 @@ class Incarnation:
         self._loop = asyncio.get_running_loop()
         self.identity = identity
         self.process = process
+        self._name = (identity.worker_id, process.pid, identity.generation)
+        """As reports tell it."""
         self.ledger = Ledger()
         self._pacing = Pacing(place.group.depth, place.group.workers)
         self.nodes: tuple[NodeRoute, ...] = ()
@@ -177,9 +179,9 @@ class Incarnation:
     @property
     def is_free(self) -> bool:
         """It knows the routes, and may have one command more."""
-        if not self._works or not self._pacing.has_room(self.ledger, self._loop.time()):
+        if not self._works or self._expiry is not None or not self._connection.is_sound:
             return False
-        return self._expiry is None and self._connection.is_sound
+        return not self.ledger or self._pacing.has_room(self.ledger, self._loop.time())
 
     def has_of_call(self, command: Command) -> bool:
         """It has another command of the same call."""
@@ -194,13 +196,13 @@ class Incarnation:
     def uptime_seconds(self) -> float:
         return self._loop.time() - self._born
 
-    def take(self, ticket: Ticket) -> bool:
-        """Hand over a command; False when the worker has just died, and nothing of the command has reached it.
+    def take(self, ticket: Ticket, now: float) -> bool:
+        """Hand over a command, `now` on the loop's clock; False when the worker has just died, and nothing of the command has reached it.
 
         Raises `PayloadError` when the command cannot be sent to any worker.
         """
-        command, now = ticket.command, self._loop.time()
-        is_sent = self.send(
+        command = ticket.command
+        is_sent = self._connection.send(
             ExecuteBoundary(
                 correlation_id=command.correlation_id,
                 run_id=command.run_id,
@@ -214,8 +216,7 @@ class Incarnation:
         )
         if is_sent:
             self._last_sent = now
-            identity = self.identity
-            ticket.given_to(self, self.ledger.given + 1, identity.worker_id, self.process.pid, identity.generation)
+            ticket.given_to(self, self.ledger.given + 1, self._name)
             self.ledger.enter(ticket)
             self._pulse.begin()
         return is_sent

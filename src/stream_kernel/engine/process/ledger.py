@@ -15,6 +15,7 @@ from stream_kernel.engine.process.ticket import LastTrace, Ticket
 from stream_kernel.errors import ProtocolViolation
 from stream_kernel.protocol.columns import OutputColumns, OutputRows, are_plain, outputs_from_columns
 from stream_kernel.protocol.messages import ExecuteBoundaryError, ExecuteBoundaryResult
+from stream_kernel.reports import NodeTiming
 from stream_kernel.routing.items import Emission, ItemFailure
 
 __all__ = ["DEADLINE_PASSED", "Ledger"]
@@ -80,15 +81,18 @@ class Ledger:
         """Take a reply or a part of one; True when it was the last. Raises `ProtocolViolation` for one that cannot be."""
         ticket = self._owed[reply.correlation_id]
         count = len(ticket.command.items)
+        has_failed = isinstance(reply, ExecuteBoundaryError)
         if isinstance(reply, ExecuteBoundaryError):
             self._forget_parts()  # those that came before are void
             _check_indexes([reply.index], count)
             self._failures.append(reply.failure())
+            timing: tuple[NodeTiming, ...] = ()
         else:
             self._take_part(reply.terminal_outputs, count, terminal=True)
             self._take_part(reply.outputs, count, terminal=False)
-        if isinstance(reply, ExecuteBoundaryResult) and reply.more:
-            return False
+            if reply.more:
+                return False
+            timing = reply.timing
         emissions, failures = self._emissions, self._failures
         self._forget_parts()
         del self._owed[reply.correlation_id]
@@ -98,13 +102,7 @@ class Ledger:
         if ticket.expired or self._pending.pop(reply.correlation_id, None) is None:
             self.late_replies += 1
         else:
-            ticket.answer(
-                emissions,
-                failures,
-                reply.executing_ms / 1000,
-                () if isinstance(reply, ExecuteBoundaryError) else reply.timing,
-                failed=isinstance(reply, ExecuteBoundaryError),
-            )
+            ticket.answer(emissions, failures, reply.executing_ms / 1000, timing, failed=has_failed)
         following = self.head
         if following is not None and not following.begin(_SKIP_GRACE):
             self.expire(following)  # its timer, due in this very pass of the loop, has been put off: its caller is not to wait for that

@@ -66,7 +66,8 @@ class CommandQueue:
         """Give room back that was reserved and is not used."""
         self._commands -= commands
         self._bytes -= size
-        self._grant()
+        if self._waiting:
+            self._grant()
 
     def open_all(self) -> None:
         """Let everybody in who waits for room: this queue is not served any more, and they are to hear why."""

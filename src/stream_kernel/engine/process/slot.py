@@ -142,7 +142,7 @@ class WorkerSlot:
     @property
     def is_free(self) -> bool:
         """Ready, knows the routes, and may have one command more."""
-        return self.state == "ready" and self._now is not None and self._now.is_free
+        return self._now is not None and self._now.is_free  # only one that is ready has been told the routes, and has not retired
 
     def has_of_call(self, command: Command) -> bool:
         """It has another command of the same call."""
@@ -153,10 +153,10 @@ class WorkerSlot:
         """Why it should be replaced by now, or None. To be asked after each answer."""
         return None if self._now is None or self.state != "ready" else self._now.worn
 
-    def take(self, ticket: Ticket) -> bool:
+    def take(self, ticket: Ticket, now: float) -> bool:
         """Hand a command to the worker, which is free; see `Incarnation.take`."""
         assert self._now is not None
-        return self._now.take(ticket)
+        return self._now.take(ticket, now)
 
     @property
     def late_replies(self) -> int:

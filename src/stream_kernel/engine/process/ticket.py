@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from stream_kernel.engine.base import Answer, AtWork, Command, Loss, Outcome, Promise
+from stream_kernel.engine.process.deadlines import Deadlines
 from stream_kernel.reports import CommandReport, Delivery, NodeTiming, WorkerExitReport
 from stream_kernel.routing.items import Emission, ItemFailure
 
@@ -45,7 +46,7 @@ class Ticket:
     """One command of one caller."""
 
     __slots__ = (
-        "_begun", "_deadline", "_entered", "_expire", "_leave_queue", "_loop", "_timer", "_worker", "at_deadline", "command", "future",
+        "_alarm", "_begun", "_deadline", "_deadlines", "_entered", "_leave_queue", "_loop", "_worker", "at_deadline", "command", "future",
         "holder", "number",
     )  # fmt: skip
 
@@ -66,8 +67,9 @@ class Ticket:
         self._entered = now if command.waited_since is None else command.waited_since
         self._begun: float | None = None
         self._worker: tuple[str, int, int] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._expire: Callable[[Ticket], None] = _nothing
+        self._deadlines: Deadlines[Ticket] | None = None
+        self._alarm = 0
+        """Its number among those."""
         self._leave_queue: Callable[[Ticket], None] = _nothing
 
     @property
@@ -85,23 +87,23 @@ class Ticket:
         """When it became the command at work in its worker, on the loop's clock; None: it is not, or behind another."""
         return self._begun
 
-    def arm(self, expire: Callable[[Ticket], None], leave_queue: Callable[[Ticket], None] | None = None) -> None:
-        """Set the timer of its deadline, which ends with `disarm`. `leave_queue` is called when it is settled before a worker has it."""
-        self._expire = expire
+    def arm(self, deadlines: Deadlines[Ticket], leave_queue: Callable[[Ticket], None] | None = None) -> None:
+        """Its deadline is one of those, until `disarm`. `leave_queue` is called when it is settled before a worker has it."""
+        self._deadlines = deadlines
         self._leave_queue = leave_queue or _nothing
-        self._timer = self._loop.call_at(self.command.deadline, expire, self)
+        self._alarm = deadlines.add(self.command.deadline, self)
 
     def disarm(self) -> None:
         """The worker owes nothing for it any more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._deadlines is not None:
+            self._deadlines.drop(self._alarm)
+            self._deadlines = None
 
-    def given_to(self, holder: Holder, number: int, worker_id: str, pid: int, generation: int) -> None:
-        """A worker has it; it may be behind others there."""
+    def given_to(self, holder: Holder, number: int, worker: tuple[str, int, int]) -> None:
+        """A worker (its name, its process and its generation) has it; it may be behind others there."""
         self.holder = holder
         self.number = number
-        self._worker = (worker_id, pid, generation)
+        self._worker = worker
 
     def begin(self, grace_seconds: float) -> bool:
         """It is the command at work: its time runs. False: its deadline has passed meanwhile, and it has `grace_seconds` to be skipped."""
@@ -110,12 +112,11 @@ class Ticket:
         deadline = command.deadline
         if deadline <= now:
             command.taken_at(now)
-            self._move_timer(now + grace_seconds)
+            self._move_alarm(now + grace_seconds)
             return False
         if command.limit_seconds < deadline - now:
             command.taken_at(now)
-            if self._timer is not None:
-                self._move_timer(command.deadline)
+            self._move_alarm(command.deadline)
         return True
 
     def put_back(self) -> None:
@@ -125,7 +126,7 @@ class Ticket:
         if self._begun is not None:  # it was the next one, and its time had run already
             self._begun = None
             self.command.deadline = self._deadline
-            self._move_timer(self._deadline)
+            self._move_alarm(self._deadline)
 
     def cancel(self) -> bool:
         """The caller has gone; False when it was settled before."""
@@ -138,7 +139,7 @@ class Ticket:
         return True
 
     def withdraw(self, reason: str) -> None:
-        """Settle it as not executed if no worker has taken it yet; its deadline timer then finds it settled."""
+        """Settle it as not executed if no worker has taken it yet."""
         if self.holder is None and not self.settled:
             self._settle(Loss("transport", reason, self._tell("not_executed", "withdrawn")()))
 
@@ -154,8 +155,8 @@ class Ticket:
         """The worker replied."""
         ran = not failed or any(failure.executed for failure in failures)
         delivery: Delivery = "executed" if ran else "not_executed"
-        tell = self._tell(delivery, "failed" if failed else "answered", executing_seconds, nodes)
-        self._settle(Answer(emissions, failures, tell))
+        outcome: _Outcome = "failed" if failed else "answered"
+        self.future.set_result(Answer(emissions, failures, self._tell(delivery, outcome, executing_seconds, nodes)))
 
     def lose(self, category: Literal["transport", "timeout"], reason: str, trace: LastTrace | None = None) -> None:
         """There will be no reply. It is `maybe_executed` as soon as a worker has had it."""
@@ -164,10 +165,10 @@ class Ticket:
         report = self._tell(delivery, category, known.executing_seconds)()
         self._settle(Loss(category, reason, report, known.exit, known.at_work, known.is_inflicted))
 
-    def _move_timer(self, moment: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(moment, self._expire, self)
+    def _move_alarm(self, moment: float) -> None:
+        if self._deadlines is not None:
+            self._deadlines.drop(self._alarm)
+            self._alarm = self._deadlines.add(moment, self)
 
     def _settle(self, outcome: Outcome) -> None:
         if self.future.set_result(outcome) and self.holder is None:

@@ -39,7 +39,7 @@ class WorkerProcess(Protocol):
 
     pid: int
 
-    def watch(self, *, on_readable: Callable[[], None], on_hang_up: Callable[[], None], on_exit: Callable[[], None]) -> None:
+    def watch(self, *, on_readable: Callable[[], object], on_hang_up: Callable[[], None], on_exit: Callable[[], None]) -> None:
         """Start to call back: its stdout can be read; it has closed its stdin; it has ended, whoever still holds its pipes."""
 
     def watch_writable(self, on_writable: Callable[[], None] | None) -> None:

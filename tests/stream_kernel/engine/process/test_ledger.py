@@ -9,6 +9,7 @@ import pytest
 from msgspec import Raw
 
 from stream_kernel.engine.base import Answer, AtWork, Command, Loss
+from stream_kernel.engine.process.deadlines import Deadlines
 from stream_kernel.engine.process.ledger import DEADLINE_PASSED, Ledger
 from stream_kernel.engine.process.ticket import LastTrace, Ticket
 from stream_kernel.errors import ProtocolViolation
@@ -52,7 +53,7 @@ def result(*indexes: int, more: bool = False, correlation_id: str = "c-1", execu
 
 def entered(ledger: Ledger, command: Command) -> Ticket:
     ticket = Ticket(command, asyncio.get_running_loop())
-    ticket.given_to(Worker(ledger), ledger.given + 1, "g#0", 7, 1)
+    ticket.given_to(Worker(ledger), ledger.given + 1, ("g#0", 7, 1))
     ledger.enter(ticket)
     return ticket
 
@@ -187,7 +188,7 @@ async def test_a_death_settles_the_head_with_all_that_is_known(
 async def test_after_a_death_no_deadline_comes_of_what_it_has_settled(make_command: MakeCommand) -> None:
     ledger, rung = Ledger(), list[Ticket]()
     ticket = entered(ledger, make_command(deadline=START + 1))
-    ticket.arm(rung.append)
+    ticket.arm(Deadlines(rung.append))
     ledger.close("it ended", TRACE, is_trusted=True, has_head_begun=True)
     await asyncio.sleep(2)
     assert rung == []

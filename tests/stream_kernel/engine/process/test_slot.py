@@ -12,6 +12,7 @@ import pytest
 
 from fake_group import moments, now, workplace
 from stream_kernel.engine.base import AtWork, Command, Loss
+from stream_kernel.engine.process.deadlines import Deadlines
 from stream_kernel.engine.process.ledger import DEADLINE_PASSED
 from stream_kernel.engine.process.slot import End, WorkerSlot
 from stream_kernel.engine.process.ticket import Ticket
@@ -49,6 +50,7 @@ class Place:
         self.refuses: str | None = None
         self.calls: list[str] = []
         self.ends: list[End] = []
+        self.deadlines: Deadlines[Ticket] = Deadlines(lambda late: late.holder.expire(late) if late.holder is not None else None)
         self.slot = WorkerSlot(self, workplace(self.launch, self.sink, **keys), 0)
 
     def refusal(self, slot: WorkerSlot, nodes: list[NodeRoute]) -> str | None:
@@ -84,8 +86,8 @@ class Place:
 
     def give(self, command: Command) -> Ticket:
         ticket = Ticket(command, asyncio.get_running_loop())
-        ticket.arm(lambda late: late.holder.expire(late) if late.holder is not None else None)
-        assert self.slot.is_free and self.slot.take(ticket)
+        ticket.arm(self.deadlines)
+        assert self.slot.is_free and self.slot.take(ticket, now())
         return ticket
 
     async def over(self) -> End:
@@ -547,6 +549,7 @@ async def test_a_worker_that_was_at_work_leaves_no_timer(make_command: Any) -> N
     place.give(make_command(deadline=now() + 60))
     place.child.die(signal="SIGKILL")
     await place.over()
+    place.deadlines.rest()
     timers = [handle for handle in getattr(asyncio.get_running_loop(), "_scheduled", []) if not handle.cancelled()]
     assert timers == []
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from stream_kernel.engine.base import Answer, AtWork, Command, Loss
+from stream_kernel.engine.process.deadlines import Deadlines
 from stream_kernel.engine.process.ticket import LastTrace, Ticket
 from stream_kernel.reports import NodeTiming, WorkerExitReport
 from stream_kernel.routing.items import ItemFailure
@@ -32,7 +33,7 @@ class Nobody:
 
 def given(ticket: Ticket, number: int = 1, generation: int = 1) -> Ticket:
     """The ticket, in the hands of a worker."""
-    ticket.given_to(Nobody(), number, "g#0", 7, generation)
+    ticket.given_to(Nobody(), number, ("g#0", 7, generation))
     return ticket
 
 
@@ -77,7 +78,7 @@ async def test_what_a_worker_had_next_but_never_began_is_as_if_no_worker_had_had
     loop = asyncio.get_running_loop()
     rung: list[float] = []
     ticket = given(Ticket(make_command(deadline=START + 60, limit_seconds=5.0), loop), number=2)
-    ticket.arm(lambda _: rung.append(loop.time()))
+    ticket.arm(Deadlines(lambda _: rung.append(loop.time())))
     ticket.begin(0.25)
     ticket.put_back()
     assert (ticket.begun, ticket.command.deadline) == (None, START + 60)
@@ -132,7 +133,7 @@ async def test_a_cancelled_caller_is_settled_and_takes_no_outcome(make_command: 
 async def test_a_disarmed_deadline_never_comes(make_command: MakeCommand) -> None:
     rung: list[Ticket] = []
     ticket = Ticket(make_command(deadline=START + 1), asyncio.get_running_loop())
-    ticket.arm(rung.append)
+    ticket.arm(Deadlines(rung.append))
     ticket.disarm()
     ticket.disarm()
     await asyncio.sleep(2)
@@ -144,7 +145,7 @@ async def test_a_limit_counts_from_when_a_worker_begins_the_command_and_comes_on
     loop = asyncio.get_running_loop()
     rung: list[float] = []
     ticket = Ticket(make_command(deadline=START + 3600, limit_seconds=5), loop)
-    ticket.arm(lambda _: rung.append(loop.time()))
+    ticket.arm(Deadlines(lambda _: rung.append(loop.time())))
     await asyncio.sleep(100)
     given(ticket)
     await asyncio.sleep(100)
@@ -160,7 +161,7 @@ async def test_a_limit_beyond_the_deadline_changes_nothing(make_command: MakeCom
     loop = asyncio.get_running_loop()
     rung: list[float] = []
     ticket = given(Ticket(make_command(deadline=START + 60, limit_seconds=3600), loop))
-    ticket.arm(lambda _: rung.append(loop.time()))
+    ticket.arm(Deadlines(lambda _: rung.append(loop.time())))
     ticket.begin(0.25)
     assert ticket.command.deadline == START + 60
     await asyncio.sleep(100)
@@ -172,7 +173,7 @@ async def test_one_whose_deadline_passed_behind_another_has_a_moment_to_be_skipp
     loop = asyncio.get_running_loop()
     rung: list[float] = []
     ticket = given(Ticket(make_command(deadline=START + 1), loop))
-    ticket.arm(lambda _: rung.append(loop.time()))
+    ticket.arm(Deadlines(lambda _: rung.append(loop.time())))
     await asyncio.sleep(3)
     ticket.begin(0.25)
     await asyncio.sleep(1)
