@@ -190,10 +190,24 @@ def test_an_effort_never_asks_for_nothing() -> None:
 
 
 @pytest.mark.timeout(60)
-def test_the_smallest_run_gives_table_data_and_chart(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_the_smallest_run_gives_table_data_and_chart(tmp_path: Path, loop: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     without = ",".join((*LIBRARIES, "forkserver"))
-    command = [sys.executable, str(SCRIPT), str(tmp_path), "--quick", "--rounds", "1", "--only", "W1,W6", "--without", without]
+    command = [
+        sys.executable,
+        str(SCRIPT),
+        str(tmp_path),
+        "--quick",
+        "--rounds",
+        "1",
+        "--only",
+        "W1,W6",
+        "--without",
+        without,
+        "--loop",
+        loop,
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "benchmark.json").read_bytes())
