@@ -21,6 +21,28 @@ from stream_kernel import BoundaryDispatchInput, RuntimeConfig
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+LOOP = os.environ.get("TESTS_LOOP", "asyncio")
+"""Whose event loops this process makes, those of the tests and those of supervisors: `asyncio` or `uvloop`."""
+if LOOP == "uvloop":
+    import uvloop
+
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    uvloop.new_event_loop().close()  # it makes the pipe that it keeps for as long as the process lives
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """uvloop warns of what is open while it closes a loop. As an error that would keep it open, and `close` waits for it without end."""
+    if LOOP == "uvloop":
+        config.addinivalue_line("filterwarnings", "ignore:unclosed resource:ResourceWarning")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out what asyncio's own loops alone can show, and say why."""
+    mark = item.get_closest_marker("asyncio_loop")
+    if mark is not None and LOOP == "uvloop":
+        pytest.skip(mark.kwargs["reason"])
+
+
 SETTLE_SECONDS = 5.0
 """How long what a test has closed may take to be gone: threads that reap, transports that close in the next pass of a loop."""
 

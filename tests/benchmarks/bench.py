@@ -1,6 +1,6 @@
 """This project beside its peers: what calls, batches, payloads, chains, starts and deaths cost, and how that grows.
 
-    python tests/benchmarks/bench.py OUTPUT_FOLDER [--only W1,W4,growth] [--rounds N] [--quick] [--without PEER,...]
+    python tests/benchmarks/bench.py OUTPUT_FOLDER [--only W1,W4,growth] [--rounds N] [--quick] [--without PEER,...] [--loop uvloop]
 
 Everybody does the same work on the same new inputs, warm, in turns, in one process, and every answer is checked. Exit code 0: the run was
 made, whatever it found; 1: a contender gave a wrong answer; 2: a peer is missing, or an option makes no sense; 3: a turn did not end.
@@ -11,6 +11,7 @@ However it ends, no process is left behind.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -22,11 +23,14 @@ def _arguments(workloads: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="how often everyone has a turn; workloads that take long have a part of it")
     parser.add_argument("--quick", action="store_true", help="a look: few rounds, a tenth of the work")
     parser.add_argument("--without", type=_names, default=[], metavar="PEER,...", help="peers to leave out")
+    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio", help="whose event loop everyone has in this process")
     given = parser.parse_args()
     if unknown := [name for name in given.only if name not in workloads]:
         parser.error(f"there is no workload {', '.join(unknown)} (there are: {', '.join(workloads)})")
     if given.rounds is not None and given.rounds < 1:
         parser.error("--rounds must be at least 1")
+    if importlib.util.find_spec(given.loop) is None:
+        parser.error(f"{given.loop} is not installed")
     return given
 
 
@@ -59,6 +63,10 @@ def benchmark() -> int:
         print(f"bench.py: {problem}", file=sys.stderr)
         return 2
     logging.getLogger("stream_kernel").setLevel(logging.CRITICAL)  # workers are killed on purpose
+    if given.loop == "uvloop":
+        import uvloop
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # synchronous supervisors make a loop of their own
     options = " ".join(["bench.py", *(argument for argument in sys.argv[1:] if argument != str(given.folder))])
     try:
         report = asyncio.run(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from statistics import median
 from time import perf_counter
 from typing import Any
 
+import msgspec
 from bench_figures import Table
 from bench_kernel import OURS, AsyncKernel, Kernel
 from bench_lineup import ASYNCHRONOUS, SYNCHRONOUS, Lineup
-from bench_payloads import records
+from bench_payloads import attempts, records
 from bench_peers import Executor, Function, Peer
 from bench_ping_pong import PingPong, line_of
 from bench_turns import (
+    AsyncBatches,
+    Batches,
     Contender,
     Effort,
     Turn,
@@ -29,7 +31,7 @@ from bench_turns import (
     take_turns,
 )
 from bench_watchdog import Watchdog
-from bench_work import work, work_many
+from bench_work import Record, decide, decide_many, work, work_many
 
 ONE_CALL = "the batch as one call"
 _CALLS = 200
@@ -104,39 +106,61 @@ async def batches_of_records(effort: Effort, lineup: Lineup, watchdog: Watchdog)
     """W4."""
     tables = []
     async with Kernel() as ours, AsyncKernel() as awaited, lineup.entered((*SYNCHRONOUS, "anyio", "aiomultiprocess")) as peers:
-        for size, full in ((10, 60), (100, 30), (1000, 10)):
-            contenders = _batch_contenders(ours, awaited, list(peers.values()), size, effort.count(full, 2))
-            title = f"batches of {size:,}, records a second"
-            tables.append(await take_turns(f"W4/{size}", title, "/s", contenders, effort.rounds, watchdog))
+        everyone = list(peers.values())
+        executor = [peer for peer in everyone if type(peer) is Executor]
+        for kind, among, size, full in (
+            (_TINY, everyone, 10, 60),
+            (_TINY, everyone, 100, 30),
+            (_TINY, everyone, 1000, 10),
+            (_OF_EIGHT, executor, 100, 30),
+            (_OF_EIGHT, executor, 1000, 10),
+        ):
+            contenders = _batch_contenders(ours, awaited, among, kind, size, effort.count(full, 2))
+            title = f"batches of {size:,}{kind.suffix}, records a second"
+            tables.append(await take_turns(f"W4/{size}{kind.suffix}", title, "/s", contenders, effort.rounds, watchdog))
     return tables
 
 
-def _batch_contenders(ours: Kernel, awaited: AsyncKernel, peers: list[Peer], size: int, calls: int) -> list[Contender]:
+class _Kind(msgspec.Struct, frozen=True):
+    """Records of one kind, and what is done to each of them, or to a list of them."""
+
+    suffix: str
+    fresh: Callable[[int], list[Record]]
+    function: Function
+    many: Callable[[list[Record]], list[Record]]
+
+
+_TINY = _Kind("", records, work, work_many)
+_OF_EIGHT = _Kind(" records of 8 fields", attempts, decide, decide_many)
+
+
+def _batch_contenders(ours: Kernel, awaited: AsyncKernel, peers: list[Peer], kind: _Kind, size: int, calls: int) -> list[Contender]:
+    def turn(name: str, run: Batches) -> Turn:
+        return batches(name, run, kind.function, kind.fresh, size, calls)
+
+    def turn_async(name: str, run: AsyncBatches, calls: int = calls) -> Turn:
+        return batches_async(name, run, kind.function, kind.fresh, size, calls)
+
     contenders = [
-        Contender(OURS, batches(OURS, ours.batch, work, records, size, calls), ours),
-        Contender(f"{OURS}, awaited", batches_async(OURS, awaited.batch_async, work, records, size, calls), awaited),
+        Contender(OURS, turn(OURS, ours.batch), ours),
+        Contender(f"{OURS}, awaited", turn_async(OURS, awaited.batch_async), awaited),
     ]
     for peer in peers:
         if peer.name == "anyio.to_process":
-            run = _as_one_awaited_call(peer)
-            contenders.append(Contender(f"{peer.name}, {ONE_CALL}", batches_async(peer.name, run, work, records, size, calls), peer))
+            run = _as_one_awaited_call(peer, kind)
+            contenders.append(Contender(f"{peer.name}, {ONE_CALL}", turn_async(peer.name, run), peer))
         elif peer.is_restless:
-            turn = batches_async(peer.name, peer.batch_async, work, records, size, calls_for(peer, calls))
-            contenders.append(Contender(peer.name, turn, peer))
+            contenders.append(Contender(peer.name, turn_async(peer.name, peer.batch_async, calls_for(peer, calls)), peer))
         else:
-            contenders.append(Contender(peer.name, batches(peer.name, peer.batch, work, records, size, calls), peer))
+            contenders.append(Contender(peer.name, turn(peer.name, peer.batch), peer))
         if type(peer) is Executor:
-            turn = batches(peer.name, partial(_as_one_call, peer), work, records, size, calls)
-            contenders.append(Contender(f"{peer.name}, {ONE_CALL}", turn, peer))
+            contenders.append(Contender(f"{peer.name}, {ONE_CALL}", turn(peer.name, _as_one_call(peer, kind)), peer))
     return contenders
 
 
-def _as_one_call(peer: Executor, function: Function, payloads: list[Any]) -> list[Any]:
-    return peer.as_one_call(work_many, payloads)
+def _as_one_call(peer: Executor, kind: _Kind) -> Batches:
+    return lambda function, payloads: peer.as_one_call(kind.many, payloads)
 
 
-def _as_one_awaited_call(peer: Peer) -> Callable[[Function, list[Any]], Any]:
-    async def run(function: Function, payloads: list[Any]) -> list[Any]:
-        return await peer.batch_async(work_many, payloads)
-
-    return run
+def _as_one_awaited_call(peer: Peer, kind: _Kind) -> AsyncBatches:
+    return lambda function, payloads: peer.batch_async(kind.many, payloads)

@@ -13,7 +13,7 @@ from stream_kernel.platform.services.async_supervisor import SupervisorSnapshot
 
 OURS = "stream_kernel"
 GROUP = "bench"
-NODES = ["work", "give_back", "burn"]
+NODES = ["work", "decide", "give_back", "burn"]
 
 
 def one_group(workers: int = 1, **more: Any) -> RuntimeConfig:

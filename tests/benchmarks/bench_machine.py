@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-_PACKAGES = ("anyio", "msgspec", "orjson", "pydantic", "loky", "pebble", "mpire", "aiomultiprocess")
+_PACKAGES = ("anyio", "msgspec", "orjson", "pydantic", "loky", "pebble", "mpire", "aiomultiprocess", "uvloop")
 
 
 class Machine(msgspec.Struct):

@@ -78,6 +78,7 @@ async def resident_memory(effort: Any, lineup: Any, watchdog: Any) -> list[Any]:
     import subprocess
 
     from bench_figures import Row, Table
+    from bench_memory_kinds import memory_by_kind
 
     calls = effort.count(100_000, 100)
     contenders = {"kernel": "stream_kernel", **({"executor": "ProcessPoolExecutor (spawn)"} if lineup.has("executor") else {})}
@@ -102,7 +103,7 @@ async def resident_memory(effort: Any, lineup: Any, watchdog: Any) -> list[Any]:
                 note(tables[who], f"{name}, at rest", rest)
                 note(tables[who], f"{name}, after the calls", end)
                 note(growth, f"{name}, {who}", end - tenth)
-    return [*tables.values(), growth]
+    return [*tables.values(), growth, await memory_by_kind(effort, watchdog)]
 
 
 async def _finished(child: Any) -> bytes:

@@ -27,6 +27,23 @@ def records(count: int) -> list[Record]:
     return [{"n": n, "key": f"record-{n}"} for n in itertools.islice(_numbers, count)]
 
 
+def attempts(count: int) -> list[Record]:
+    """Flat records of eight fields, as a ledger would take them."""
+    return [
+        {
+            "id": str(10_000_000 + n),
+            "customer_id": f"customer-{n % 5000:06d}",
+            "amount": f"{n % 9000}.{n % 100:02d}",
+            "currency": "EUR",
+            "time": (_START + timedelta(seconds=n)).isoformat(),
+            "channel": "web" if n % 3 else "branch",
+            "attempt": n % 4,
+            "accepted": False,
+        }
+        for n in itertools.islice(_numbers, count)
+    ]
+
+
 def links(count: int, last: int) -> list[Record]:
     """Small records on their way through a chain that ends at the link `last`."""
     return [{"n": n, "key": f"record-{n}", "last": last} for n in itertools.islice(_numbers, count)]

@@ -25,6 +25,16 @@ def work_many(messages: list[Record]) -> list[Record]:
     return [work(message) for message in messages]
 
 
+def decide(message: Record) -> Record:
+    """A record of eight fields in, the same with one of them decided out."""
+    return {**message, "accepted": message["attempt"] < 3}
+
+
+def decide_many(messages: list[Record]) -> list[Record]:
+    """The same for a batch."""
+    return [decide(message) for message in messages]
+
+
 def give_back(message: Record) -> Record:
     """What came goes back: the way there and back is all that is measured."""
     return message
@@ -56,6 +66,11 @@ async def in_a_coroutine(function: Callable[[Any], Any], payload: Any) -> Any:
 @node(name="work")
 def work_node(message: Record, ctx: NodeContext) -> Record:
     return work(message)
+
+
+@node(name="decide")
+def decide_node(message: Record, ctx: NodeContext) -> Record:
+    return decide(message)
 
 
 @node(name="give_back")

@@ -22,7 +22,7 @@ from bench_guardian import descendants
 from bench_kernel import OURS
 from bench_lineup import LIBRARIES, Lineup, Missing
 from bench_machine import Machine
-from bench_payloads import LongStrings, nested, orders, records
+from bench_payloads import LongStrings, attempts, nested, orders, records
 from bench_report import Report, data, number, page
 from bench_targets import TARGETS, Target, verdicts
 from bench_turns import Contender, Effort, NoFigure, WrongAnswer, check, take_turns
@@ -83,7 +83,13 @@ def test_a_curve_of_one_point_has_no_verdict() -> None:
 
 
 def test_no_two_payloads_are_alike() -> None:
-    makers: list[Callable[[], Any]] = [lambda: records(1)[0], lambda: orders(1)[0], lambda: nested(5000), LongStrings(5000)]
+    makers: list[Callable[[], Any]] = [
+        lambda: records(1)[0],
+        lambda: attempts(1)[0],
+        lambda: orders(1)[0],
+        lambda: nested(5000),
+        LongStrings(5000),
+    ]
     for fresh in makers:
         assert fresh() != fresh()
 
@@ -184,10 +190,24 @@ def test_an_effort_never_asks_for_nothing() -> None:
 
 
 @pytest.mark.timeout(60)
-def test_the_smallest_run_gives_table_data_and_chart(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_the_smallest_run_gives_table_data_and_chart(tmp_path: Path, loop: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     without = ",".join((*LIBRARIES, "forkserver"))
-    command = [sys.executable, str(SCRIPT), str(tmp_path), "--quick", "--rounds", "1", "--only", "W1,W6", "--without", without]
+    command = [
+        sys.executable,
+        str(SCRIPT),
+        str(tmp_path),
+        "--quick",
+        "--rounds",
+        "1",
+        "--only",
+        "W1,W6",
+        "--without",
+        without,
+        "--loop",
+        loop,
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "benchmark.json").read_bytes())

@@ -1,8 +1,8 @@
 """The shape of a frame's items: columns with defaults.
 
 A column is one value where all items agree (their target, most of the time), a list where they differ, and left out where it is
-null for all. On batches of 100 small records that halves the frame and costs three quarters of the time of rows; a single item costs
-4 µs more (tests/benchmarks/frame_shape.py, see docs/protocol.md).
+null for all. For 1,000 small records that takes a third of the bytes and little more than three quarters of the time of rows; a frame of
+one or of ten costs 3 µs more (tests/benchmarks/frame_shape.py, see docs/protocol.md).
 """
 
 from __future__ import annotations

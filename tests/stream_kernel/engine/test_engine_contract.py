@@ -415,6 +415,7 @@ async def test_an_async_node_that_answers_its_cancellation_with_an_error_still_t
         assert payloads(await run(supervisor, Input(1, "g", "echo"))) == [{"value": 1}]
 
 
+@pytest.mark.asyncio_loop(reason="the clock of uvloop stands still within a pass, and shows whole milliseconds")
 async def test_one_deadline_holds_for_all_hops(open_groups: Open) -> None:
     async with open_groups({"a": ["fan"], "b": ["remaining"]}) as supervisor:
         result = await run(supervisor, Input([[1, "remaining"]], "a", "fan"), Input(1, "b", "remaining"), timeout=50)

@@ -23,6 +23,7 @@ from stream_kernel.protocol.breadcrumb import BLACK_BOX_SIZE, STACKS_SIGNAL, Pro
 from waiting import in_thread, until
 
 SECONDS = 20.0
+_LEAKY = pytest.mark.asyncio_loop(reason="uvloop leaks a copy of its own where the next one cannot be had")
 
 
 class Seen:
@@ -130,6 +131,7 @@ async def test_its_pipes_do_not_block() -> None:
     child.close()
 
 
+@pytest.mark.asyncio_loop(reason="on uvloop a program that is no worker keeps copies of its pipes")
 async def test_it_can_be_read_to_its_end_and_what_it_does_not_read_is_an_error() -> None:
     child = await spawned(*python("import os, time; os.close(0); os.write(1, b'x'); os.close(1); time.sleep(600)"))
     seen = Seen(child)
@@ -218,6 +220,7 @@ async def test_a_process_that_does_not_end_in_time_is_left_as_it_is(caplog: pyte
         assert ends(pidfd)
 
 
+@pytest.mark.asyncio_loop(reason="uvloop has a handler of its own for SIGCHLD, and learns every status")
 @pytest.mark.parametrize("end", ["os._exit(7)", "os._exit(255)", "os.abort()"])
 async def test_no_status_is_made_up_where_the_system_keeps_none(end: str) -> None:
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -284,7 +287,7 @@ async def test_a_program_that_is_not_there_raises_and_leaks_nothing() -> None:
 
 
 @pytest.mark.fault("FAULT-10")
-@pytest.mark.parametrize("missing", range(1, 12))
+@pytest.mark.parametrize("missing", [*range(1, 11), pytest.param(11, marks=_LEAKY)])
 async def test_without_descriptors_it_cannot_be_spawned_and_leaks_nothing(missing: int) -> None:
     """Whichever descriptor is the first that cannot be had."""
     before = open_descriptors()
