@@ -132,6 +132,8 @@ SHORT_WAYS = (
         "            self.free.acquire()\n\n\ndef",
         "            self.until = inf\n\n\ndef",
         (_LENT_TESTS,),
+    ),
+    Mutant(
         "known-way-without-end",
         "a chain that is too long ends on a known way, too",
         "nodes/outputs.py",
