@@ -251,7 +251,7 @@ class World:
     def cancel(self, number: int) -> None:
         """Cancel one of the open commands or calls."""
         by_calls = {token for call in self.calls for token in call.groups}
-        own = [order.ticket.future for order in self.open_orders() if not by_calls.intersection(order.tokens)]
+        own = [order.ticket for order in self.open_orders() if not by_calls.intersection(order.tokens)]
         calls = [call for call in self.calls if not call.task.done()]
         if not own and not calls:
             return
