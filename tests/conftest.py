@@ -22,7 +22,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LOOP = os.environ.get("TESTS_LOOP", "asyncio")
-"""Whose event loops this process makes, those of the tests and those of asynchronous supervisors: `asyncio` or `uvloop`."""
+"""Whose event loops this process makes, those of the tests and those of supervisors: `asyncio` or `uvloop`."""
 if LOOP == "uvloop":
     import uvloop
 

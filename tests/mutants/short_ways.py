@@ -97,7 +97,7 @@ SHORT_WAYS = (
         "nobody-borrows-the-loop",
         "a call of another thread is begun by that thread where the loop sleeps",
         "platform/services/loop_thread.py",
-        "        if not (self._is_begun_here and loop.borrow(self._start)):\n",
+        "        if not (self._is_begun_here and isinstance(loop, LentLoop) and loop.borrow(self._start)):\n",
         "        if not self._is_begun_here or True:\n",
         ("faults/test_facade.py",),
     ),

@@ -153,7 +153,7 @@ def test_ctrl_c_just_after_a_call_was_handed_over_cancels_it_too(
     with MultiprocessBootstrapSupervisor(faulty({"g": ["hold", "echo"]})) as supervisor:
         hand_over = Work.hand_over
 
-        def interrupted(work: Work[Any], loop: LentLoop) -> None:
+        def interrupted(work: Work[Any], loop: asyncio.AbstractEventLoop) -> None:
             hand_over(work, loop)
             started.wait()
             raise KeyboardInterrupt

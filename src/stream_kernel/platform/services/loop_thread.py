@@ -33,7 +33,7 @@ class Work(Generic[R]):
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, R]]) -> None:
         self._work = work
-        self._loop: LentLoop | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_cancelled = False
         self._over = threading.Lock()
@@ -41,10 +41,10 @@ class Work(Generic[R]):
         self._value: list[R] = []
         self._error: BaseException | None = None
 
-    def hand_over(self, loop: LentLoop) -> None:
+    def hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have it begun on this loop."""
         self._loop = loop
-        if not (self._is_begun_here and loop.borrow(self._start)):
+        if not (self._is_begun_here and isinstance(loop, LentLoop) and loop.borrow(self._start)):
             loop.call_soon_threadsafe(self._start)
 
     @property
@@ -154,18 +154,16 @@ class LoopThread:
     """An event loop in a daemon thread: a program that forgets to close its supervisor still ends, and its workers with it."""
 
     def __init__(self) -> None:
-        opened: Future[tuple[BlockingPortal, LentLoop]] = Future()
+        opened: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]] = Future()
 
         async def hold_portal() -> None:
-            loop = asyncio.get_running_loop()
-            assert isinstance(loop, LentLoop)
             async with BlockingPortal() as portal:
-                opened.set_result((portal, loop))
+                opened.set_result((portal, asyncio.get_running_loop()))
                 await portal.sleep_until_stopped()
 
         def run() -> None:
             try:
-                anyio.run(hold_portal, backend="asyncio", backend_options={"loop_factory": LentLoop})
+                anyio.run(hold_portal, backend="asyncio", backend_options=_loop_options())
             except BaseException as error:
                 if opened.done():
                     raise
@@ -220,7 +218,13 @@ class LoopThread:
         self._thread.join()
 
 
-def _stop_unclaimed(opened: Future[tuple[BlockingPortal, LentLoop]]) -> None:
+def _loop_options() -> dict[str, Any]:
+    """A loop that can be lent, unless the program has chosen another kind: on 3.11 its policy may not watch children for asyncio's own."""
+    is_chosen = not isinstance(asyncio.get_event_loop_policy(), asyncio.DefaultEventLoopPolicy)
+    return {} if is_chosen else {"loop_factory": LentLoop}
+
+
+def _stop_unclaimed(opened: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]]) -> None:
     if opened.exception() is None:
         portal, loop = opened.result()
         loop.call_soon_threadsafe(lambda: loop.create_task(portal.stop()))
