@@ -8,8 +8,6 @@ __all__ = ["SHORT_WAYS"]
 
 _BULK = "engine/test_bulk.py"
 _PLAIN = "protocol/test_plain.py"
-_LENT = "platform/services/lent_loop.py"
-_LENT_TESTS = "platform/services/test_lent_loop.py"
 _RUNNER = "nodes/test_runner.py"
 
 SHORT_WAYS = (
@@ -84,54 +82,6 @@ SHORT_WAYS = (
         "            self._ticket.cancel()\n",
         "            pass\n",
         ("faults/test_facade.py",),
-    ),
-    Mutant(
-        "the-main-thread-borrows-the-loop",
-        "a thread that signal handlers interrupt never works with the engine",
-        "platform/services/loop_thread.py",
-        "        return threading.get_ident() != threading.main_thread().ident\n",
-        "        return True\n",
-        ("faults/test_facade.py",),
-    ),
-    Mutant(
-        "nobody-borrows-the-loop",
-        "a call of another thread is begun by that thread where the loop sleeps",
-        "platform/services/loop_thread.py",
-        "        if not (self._is_begun_here and isinstance(loop, LentLoop) and loop.borrow(self._start)):\n",
-        "        if not self._is_begun_here or True:\n",
-        ("faults/test_facade.py",),
-    ),
-    Mutant(
-        "a-borrowers-callback-waits",
-        "the loop wakes for what a borrower has left to it",
-        _LENT,
-        "        self._has_more = True\n        return super().call_soon(",
-        "        return super().call_soon(",
-        (_LENT_TESTS,),
-    ),
-    Mutant(
-        "a-borrowers-timer-waits",
-        "the loop wakes for a timer of a borrower that is due before it wakes by itself",
-        _LENT,
-        "        if when < self._bed.until:\n",
-        "        if when < 0:\n",
-        (_LENT_TESTS,),
-    ),
-    Mutant(
-        "every-timer-of-a-borrower-wakes-the-loop",
-        "a deadline that is far away does not wake the loop",
-        _LENT,
-        "        if when < self._bed.until:\n",
-        "        if when:\n",
-        (_LENT_TESTS,),
-    ),
-    Mutant(
-        "a-loop-that-is-awake-is-lent",
-        "one thread at a time works with the engine",
-        _LENT,
-        "            self.free.acquire()\n\n\ndef",
-        "            self.until = inf\n\n\ndef",
-        (_LENT_TESTS,),
     ),
     Mutant(
         "known-way-without-end",

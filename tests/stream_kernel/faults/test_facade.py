@@ -17,11 +17,10 @@ from typing import Any
 
 import pytest
 
-from stream_kernel import BoundaryError, BoundaryTimeoutError, BoundaryTransportError, MultiprocessBootstrapSupervisor, RuntimeConfig
+from stream_kernel import BoundaryError, BoundaryTransportError, MultiprocessBootstrapSupervisor, RuntimeConfig
 from stream_kernel.errors import UsageError
 from stream_kernel.observability.events import LifecycleEvent
 from stream_kernel.platform.services import bootstrap
-from stream_kernel.platform.services.lent_loop import LentLoop
 from stream_kernel.platform.services.loop_thread import LoopThread, Work
 from waiting import until
 
@@ -75,51 +74,6 @@ def test_twenty_threads_share_one_supervisor(faulty: MakeConfig, in_thread: InTh
 
         results = [in_thread(work, thread) for thread in range(20)]
         assert [result.result(60) for result in results] == [[[thread, n] for n in range(20)] for thread in range(20)]
-
-
-@pytest.fixture
-def borrowings(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether a thread that has asked for the loop, to begin a call, got it."""
-    seen: list[bool] = []
-    borrow = LentLoop.borrow
-
-    def watched(loop: LentLoop, work: Callable[[], None]) -> bool:
-        seen.append(borrow(loop, work))
-        return seen[-1]
-
-    monkeypatch.setattr(LentLoop, "borrow", watched)
-    return seen
-
-
-@pytest.mark.fault("FAULT-30")
-def test_the_main_thread_which_ctrl_c_may_interrupt_anywhere_never_has_the_loop(
-    faulty: MakeConfig, in_thread: InThread, borrowings: list[bool]
-) -> None:
-    with MultiprocessBootstrapSupervisor(faulty({"g": ["echo"]})) as supervisor:
-        assert supervisor.call("echo", 1) == {"value": 1}
-        assert list(supervisor.map("echo", [1])) == [{"value": 1}]
-        assert borrowings == []
-        until(lambda: in_thread(supervisor.call, "echo", 1).result(20) == {"value": 1} and True in borrowings)
-
-
-@pytest.mark.fault("FAULT-30")
-@pytest.mark.parametrize(
-    ("target", "message", "error"), [("hang", {}, BoundaryTimeoutError), ("end", {"how": "segv"}, BoundaryTransportError)]
-)
-def test_a_call_that_its_own_thread_has_begun_ends_as_any_other(
-    faulty: MakeConfig, in_thread: InThread, borrowings: list[bool], target: str, message: dict[str, str], error: type[BoundaryError]
-) -> None:
-    def fails() -> bool:
-        borrowings.clear()
-        with pytest.raises(error):
-            in_thread(supervisor.call, target, message, timeout_seconds=0.3).result(20)
-        return True in borrowings
-
-    with MultiprocessBootstrapSupervisor(
-        faulty({"g": {"nodes": ["echo", "hang", "end"], "restart": {"intensity": 100, "backoff_seconds": [0.01, 0.01]}}})
-    ) as supervisor:
-        until(fails)
-        assert in_thread(supervisor.call, "echo", 1).result(20) == {"value": 1}
 
 
 @pytest.mark.fault("FAULT-30")

@@ -15,7 +15,6 @@ from anyio.from_thread import BlockingPortal
 from stream_kernel.engine.base import Promise, Ticket
 from stream_kernel.engine.settlement import PlainOutputs, Settled
 from stream_kernel.errors import UsageError
-from stream_kernel.platform.services.lent_loop import LentLoop
 from stream_kernel.platform.services.request import CallRequest
 
 __all__ = ["CLOSED", "CallWork", "LoopThread", "Work"]
@@ -44,13 +43,7 @@ class Work(Generic[R]):
     def hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have it begun on this loop."""
         self._loop = loop
-        if not (self._is_begun_here and isinstance(loop, LentLoop) and loop.borrow(self._start)):
-            loop.call_soon_threadsafe(self._start)
-
-    @property
-    def _is_begun_here(self) -> bool:
-        """Whether this thread may begin it, where the loop sleeps."""
-        return False
+        loop.call_soon_threadsafe(self._start)
 
     def result(self, timeout_seconds: float = -1) -> R:
         """Wait for its value and take it; raises its error, or `TimeoutError` when the time is over."""
@@ -115,11 +108,6 @@ class CallWork(Work[Settled | PlainOutputs]):
         self._request = request
         self._ticket: Ticket | None = None
 
-    @property
-    def _is_begun_here(self) -> bool:
-        # Signal handlers run in the main thread, between any two steps of what it does: a Ctrl-C would leave the engine half-way.
-        return threading.get_ident() != threading.main_thread().ident
-
     def _begin(self) -> None:
         self._ticket = self._request.begin()
         if self._ticket is None:
@@ -163,7 +151,7 @@ class LoopThread:
 
         def run() -> None:
             try:
-                anyio.run(hold_portal, backend="asyncio", backend_options=_loop_options())
+                anyio.run(hold_portal, backend="asyncio")
             except BaseException as error:
                 if opened.done():
                     raise
@@ -216,12 +204,6 @@ class LoopThread:
         asyncio.run_coroutine_threadsafe(_some_passes(), self._loop).result()
         self._portal.call(self._portal.stop)
         self._thread.join()
-
-
-def _loop_options() -> dict[str, Any]:
-    """A loop that can be lent, unless the program has chosen another kind: on 3.11 its policy may not watch children for asyncio's own."""
-    is_chosen = not isinstance(asyncio.get_event_loop_policy(), asyncio.DefaultEventLoopPolicy)
-    return {} if is_chosen else {"loop_factory": LentLoop}
 
 
 def _stop_unclaimed(opened: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]]) -> None:
