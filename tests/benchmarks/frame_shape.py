@@ -34,11 +34,12 @@ from stream_kernel.protocol.columns import (
 )
 from stream_kernel.protocol.plain import encode_plain
 from stream_kernel.routing.envelope import Envelope
-from stream_kernel.routing.items import Emission, InputItem
+from stream_kernel.routing.items import Emission, InputItem, Way
 from stream_kernel.routing.packed import Packed
 
 ROUNDS = 40
 GROUP, NODE = "execution.cpu", "score"
+WAY = Way(NODE, None, terminal=True)
 Inputs = list[BoundaryDispatchInput]
 
 
@@ -115,7 +116,7 @@ def by_columns(given: Inputs, note: Callable[[bytes], object]) -> list[Any]:
 
     table = OutputTable()
     for index, item in enumerate(inputs_from_columns(INPUT_COLUMNS.decode(command))):
-        table.add_plain(index, item.packed, NODE, 1)
+        table.add_plain(index, item.packed, WAY, 1)
     reply = ENCODER.encode(table.columns())
     note(reply)
 
@@ -162,7 +163,7 @@ def by_rows(given: Inputs, note: Callable[[bytes], object]) -> list[Any]:
     ]
 
 
-WAYS = {"rows": by_rows, "columns": by_columns}
+SHAPES = {"rows": by_rows, "columns": by_columns}
 
 
 def forget(frame: bytes) -> None:
@@ -175,19 +176,19 @@ def main() -> None:
     for name, fresh in (("small", records), ("of 8 fields", attempts)):
         for count in (1, 10, 100, 1000):
             given = inputs(fresh(count))
-            frames: dict[str, list[bytes]] = {way: [] for way in WAYS}
+            frames: dict[str, list[bytes]] = {way: [] for way in SHAPES}
             answers = [
-                [(bytes(one.envelope.payload), one.envelope.trace_id) for one in WAYS[way](given, frames[way].append)] for way in WAYS
+                [(bytes(one.envelope.payload), one.envelope.trace_id) for one in SHAPES[way](given, frames[way].append)] for way in SHAPES
             ]
             assert answers[0] == answers[1] == [(bytes(one.payload), one.trace_id) for one in given]
             repeat = max(1, 2000 // count)
-            best = dict.fromkeys(WAYS, float("inf"))
+            best = dict.fromkeys(SHAPES, float("inf"))
             for _ in range(ROUNDS):
-                for way, run in WAYS.items():
+                for way, run in SHAPES.items():
                     best[way] = min(
                         best[way], timeit.timeit(lambda run=run, given=given: run(given, forget), number=repeat) / repeat / count
                     )
-            rows, columns = (sum(map(len, frames[way])) for way in WAYS)
+            rows, columns = (sum(map(len, frames[way])) for way in SHAPES)
             print(f"| {name} | {count:,} | {best['rows'] * 1e6:.2f} | {best['columns'] * 1e6:.2f} | {rows:,} | {columns:,} |")
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import frame_shape
 import pytest
 from bench_chart import chart
 from bench_figures import Curve, Point, Row, Table, best_of, ratios, spread_of
@@ -190,6 +191,15 @@ def test_an_effort_never_asks_for_nothing() -> None:
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.parametrize("count", [1, 10])
+def test_rows_and_columns_give_the_same_answers(count: int) -> None:
+    given = frame_shape.inputs(attempts(count))
+    frames: list[bytes] = []
+    answers = [[(one.envelope.payload, one.envelope.trace_id) for one in way(given, frames.append)] for way in frame_shape.SHAPES.values()]
+    assert answers == [[(one.payload, one.trace_id) for one in given]] * 2
+    assert len(frames) == 4, "a command and a reply of either shape"
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_the_smallest_run_gives_table_data_and_chart(tmp_path: Path, loop: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}

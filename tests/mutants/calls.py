@@ -355,8 +355,16 @@ AT_WORK = (
         "ended-group-leaves-a-timer",
         "a group that has ended has left no timer",
         "engine/process/group.py",
-        "        self._deadlines.rest()\n",
-        "",
+        "        self._dispatch()\n        self._deadlines.rest()\n",
+        "        self._dispatch()\n",
+        (_DEADLINES,),
+    ),
+    Mutant(
+        "group-stopped-without-a-worker-leaves-a-timer",
+        "a group that is stopped while it has no worker has left no timer",
+        "engine/process/group.py",
+        "        self._queue.open_all()\n        self._deadlines.rest()\n",
+        "        self._queue.open_all()\n",
         (_DEADLINES,),
     ),
     Mutant(

@@ -386,6 +386,7 @@ class WorkerGroup:
         for ticket in self._queue:
             ticket.lose("transport", reason)
         self._queue.open_all()
+        self._deadlines.rest()
 
     def _fail(self, reason: str) -> None:
         self.state = "failed"

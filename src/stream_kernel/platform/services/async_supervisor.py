@@ -1,4 +1,7 @@
-"""The supervisor for code that has an event loop: starts, watches and stops the groups, and takes calls."""
+"""The supervisor for code that has an event loop: starts, watches and stops the groups, and takes calls.
+
+It stays in one module of some 400 lines: a third of it is what users read of each method, and the rest all asks after the same state.
+"""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fake_group import Stage, moments
+from stream_kernel.engine.base import Loss
 from stream_kernel.engine.process.deadlines import Deadlines
 from virtual_clock import START, on_virtual_clock
 
@@ -150,3 +151,16 @@ async def test_a_group_that_has_ended_has_left_no_timer() -> None:
     await stage.end()
     await moments()
     assert timers() == []
+
+
+@on_virtual_clock
+async def test_a_group_that_is_stopped_while_it_has_no_worker_leaves_no_timer() -> None:
+    stage = Stage(restart={"backoff_seconds": [100, 100]})
+    await stage.start()
+    for number in range(2):
+        stage.children[number].die(signal="SIGKILL")
+        await moments()
+    waiting = stage.submit(seconds=3600)
+    assert stage.states == ["backoff"]
+    stage.group.stop()
+    assert (type(waiting.future.result()), timers()) == (Loss, [])
