@@ -144,13 +144,14 @@ async def test_the_moments_of_those_that_were_dropped_do_not_pile_up(outstanding
 
 
 @on_virtual_clock
-async def test_a_group_that_has_ended_has_left_no_timer() -> None:
-    stage = Stage(answers=True)
+async def test_a_group_that_has_ended_with_a_command_at_work_has_left_no_timer() -> None:
+    stage = Stage()
     await stage.start()
-    await stage.submit(seconds=3600).future
-    await stage.end()
+    at_work = stage.submit(seconds=3600)
+    await stage.children[0].next_command()
+    stage.group.kill("it is to end")
     await moments()
-    assert timers() == []
+    assert (type(at_work.future.result()), timers()) == (Loss, [])
 
 
 @on_virtual_clock
