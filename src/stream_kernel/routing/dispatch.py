@@ -11,11 +11,13 @@ from stream_kernel.routing.envelope import refuse_text
 __all__ = ["BoundaryDispatchInput"]
 
 
-class BoundaryDispatchInput(msgspec.Struct, frozen=True):
+class BoundaryDispatchInput(msgspec.Struct, frozen=True, gc=False):
     """One message on its way to `target` in `dispatch_group`.
 
     `payload` is plain JSON (dict, list, str, int within 64 bit, finite float, bool, None) or an instance of a class that the target
     consumes. A missing or unknown `dispatch_group` is no construction error: it fails the call, as transport.
+
+    The garbage collector does not look into it, as thousands may be alive. A payload that holds its own input would never be freed.
     """
 
     payload: Any

@@ -26,8 +26,11 @@ def refuse_text(owner: msgspec.Struct, *names: str) -> NoReturn:
     raise TypeError(f"{type(owner).__name__}.{name} must be a string or None, not {type(getattr(owner, name)).__name__}")
 
 
-class Envelope(msgspec.Struct, frozen=True):
-    """A payload with its correlation. As a node's output, what is None (or an empty `meta`) is inherited from the input."""
+class Envelope(msgspec.Struct, frozen=True, gc=False):
+    """A payload with its correlation. As a node's output, what is None (or an empty `meta`) is inherited from the input.
+
+    The garbage collector does not look into it, as thousands may be alive. A payload that holds its own envelope would never be freed.
+    """
 
     payload: Any
     trace_id: str | None = None

@@ -6,10 +6,12 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import gc
 import os
 import sys
 import uuid
 from collections import OrderedDict
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pytest
@@ -289,6 +291,34 @@ def test_what_is_not_json_is_refused(data: bytes) -> None:
     with pytest.raises(PayloadError, match="is not JSON that can be read back") as caught:
         decode_plain(data)
     assert caught.value.__context__ is None
+
+
+def test_a_large_value_is_decoded_without_a_collection_meanwhile() -> None:
+    data = encode_plain([[number] for number in range(20_000)])
+    collections: list[str] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        collections.append(phase)
+
+    gc.callbacks.append(note)
+    try:
+        value = decode_plain(data)
+    finally:
+        gc.callbacks.remove(note)
+    assert len(value) == 20_000
+    assert collections.count("start") <= 1, "one at most, once all is there"
+
+
+@pytest.mark.parametrize("data", [b"[%b]" % b",".join([b"[]"] * 1000), b"[%b" % b",".join([b"[]"] * 1000)], ids=["json", "no json"])
+def test_the_collector_is_left_as_it_was(data: bytes) -> None:
+    for switch in (gc.disable, gc.enable):
+        switch()
+        try:
+            with suppress(PayloadError):
+                decode_plain(data)
+            assert gc.isenabled() == (switch is gc.enable)
+        finally:
+            gc.enable()
 
 
 @pytest.mark.fault("FAULT-19")
