@@ -237,7 +237,8 @@ class WorkerSlot:
         self.generation = next(self.generations)
         self._final = False
         self._killed_for = self._boot_error = None
-        self._launched.clear()
+        if self._launched.is_set():  # a new one: this may be another event loop
+            self._launched = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._live(), name=f"stream_kernel {self.worker_id}")
         self._task.add_done_callback(self._lived)
 

@@ -356,6 +356,21 @@ async def test_what_ends_workers_is_refused_in_another_event_loop(make_config: M
         assert [worker.generation for worker in supervisor.snapshot().groups[0].workers] == [1]
 
 
+@pytest.mark.parametrize("mode", ["inline", "inline_wire", "process_supervisor"])
+def test_one_that_was_stopped_starts_again_in_another_event_loop(make_config: MakeConfig, mode: str) -> None:
+    supervisor = AsyncBoundarySupervisor(make_config({"g": ["echo"]}, mode=mode))
+
+    async def life(number: int) -> None:
+        await supervisor.start_groups()
+        assert await supervisor.wait_ready(10)
+        assert await supervisor.call("echo", number) == {"value": number}
+        await supervisor.stop_groups()
+
+    for number in range(3):
+        asyncio.run(life(number))
+    asyncio.run(supervisor.close())
+
+
 @pytest.mark.parametrize("mode", ["inline", "process_supervisor"])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_close_after_its_event_loop_was_closed_kills_what_is_left(make_config: MakeConfig, mode: str) -> None:
