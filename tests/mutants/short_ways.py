@@ -92,6 +92,22 @@ SHORT_WAYS = (
         (_PLAIN,),
     ),
     Mutant(
+        "rows-forget-their-target",
+        "an output that names its target goes there, whatever way it goes",
+        "protocol/columns.py",
+        "terminal, target, None, None, None, steps)\n        for",
+        "terminal, None, None, None, None, steps)\n        for",
+        ("protocol/test_columns.py",),
+    ),
+    Mutant(
+        "a-bulk-ignores-its-target",
+        "an output that names its target goes there, whatever way it goes",
+        "engine/bulk.py",
+        "router.beyond(self.group, target, tag)",
+        "router.beyond(self.group, None, tag)",
+        (_BULK,),
+    ),
+    Mutant(
         "small-results-keep-their-buffer",
         "a small result holds no more memory than it needs",
         "protocol/plain.py",

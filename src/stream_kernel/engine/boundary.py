@@ -29,7 +29,6 @@ from stream_kernel.observability.quiet import QuietLogger
 from stream_kernel.protocol.columns import InputRows
 from stream_kernel.reports import CommandReport, Delivery
 from stream_kernel.routing.items import Emission, InputItem
-from stream_kernel.routing.router import NodeRoute
 
 __all__ = ["BoundaryCall"]
 
@@ -325,7 +324,7 @@ class BoundaryCall:
     def _follow(self, step: Step, emission: Emission, path: tuple[int, ...]) -> list[Step]:
         rank, position, hop, _ = step.place
         item, following = step.item, []
-        for branch, route in enumerate(self._consumers(step.group, emission)):
+        for branch, route in enumerate(self._engine.router.beyond(step.group, emission.target, emission.packed.tag)):
             next_item = InputItem(
                 packed=emission.packed,
                 target=route.name,
@@ -339,13 +338,6 @@ class BoundaryCall:
             place = (rank, position, hop + 1, (*path, branch))
             following.append(Step(place, step.root, route.group, next_item, next_item.size, emitter=(step.group, emission.node)))
         return following
-
-    def _consumers(self, source: str, emission: Emission) -> list[NodeRoute]:
-        router = self._engine.router
-        if emission.target is not None:
-            named = router.find(emission.target)
-            return [] if named is None else [named]
-        return [route for route in router.consumers(emission.packed.tag) if route.group != source]
 
     def _error(self, first: Failure) -> BoundaryError | BoundaryInputError:
         """The error of the whole call: the first failure, with the delivery of all its commands."""

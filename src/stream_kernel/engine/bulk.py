@@ -50,11 +50,11 @@ class Bulk(msgspec.Struct, frozen=True, gc=False):
         if not isinstance(emissions, OutputRows) or emissions.terminal:
             return None
         given, columns = self.columns, emissions.columns
-        node, tag, steps = columns.node, columns.type, columns.steps
-        if not isinstance(node, str) or isinstance(tag, list) or columns.index != list(range(len(given.payload))):
+        node, tag, target, steps = columns.node, columns.type, columns.target, columns.steps
+        if not isinstance(node, str) or isinstance(tag, list) or isinstance(target, list):
             return None
-        routes = [route for route in router.consumers(tag) if route.group != self.group]
-        if len(routes) != 1:
+        routes = router.beyond(self.group, target, tag)
+        if len(routes) != 1 or columns.index != list(range(len(given.payload))):
             return None
         (route,) = routes
         following = InputColumns(
@@ -75,6 +75,8 @@ class Bulk(msgspec.Struct, frozen=True, gc=False):
             return None
         given, columns = self.columns, emissions.columns
         if not isinstance(columns.node, str) or isinstance(columns.type, list) or columns.index != sorted(columns.index):
+            return None
+        if columns.target is not None:
             return None
         return PlainOutputs(
             first=self.first,

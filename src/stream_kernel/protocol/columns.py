@@ -36,7 +36,7 @@ __all__ = [
 T = TypeVar("T")
 _NULL = Raw(b"null")
 _NOTHING = Packed(_NULL, None, 4)
-_NO_OTHERS = (None,) * 5
+_NO_OTHERS = (None,) * 4
 
 
 class InputColumns(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -247,7 +247,7 @@ class InputRows(Sequence[InputItem]):
 
 
 class OutputRows(Sequence[Emission]):
-    """The outputs of one reply of which no more is said than what they are; rows are made of them when one is asked for.
+    """The outputs of one reply of which no more is said than what they are and where they go; rows are made of them when one is asked for.
 
     Raises `ValueError` for columns that do not fit together.
     """
@@ -257,7 +257,7 @@ class OutputRows(Sequence[Emission]):
         self.terminal = terminal
         self._rows: list[Emission] | None = None
         count = len(columns.index)
-        for column in (columns.payload, columns.node, columns.type, columns.steps):
+        for column in (columns.payload, columns.node, columns.type, columns.target, columns.steps):
             if isinstance(column, list) and len(column) != count:
                 raise ValueError("a column has another length than its frame")
 
@@ -271,8 +271,8 @@ class OutputRows(Sequence[Emission]):
 
 
 def are_plain(columns: OutputColumns) -> bool:
-    """Whether no more is said of these outputs than what they are, as of most."""
-    others = (columns.target, columns.trace_id, columns.reply_to, columns.meta, columns.status)
+    """Whether no more is said of these outputs than what they are and where they go, as of most."""
+    others = (columns.trace_id, columns.reply_to, columns.meta, columns.status)
     return others == _NO_OTHERS and columns.event_error is columns.event_failure is columns.error is None
 
 
@@ -320,16 +320,17 @@ def _only(column: Any) -> Any:
 def _plain_rows(columns: OutputColumns, terminal: bool) -> list[Emission]:
     count = len(columns.index)
     if count == 1 == len(columns.payload):
-        node, tag, steps = _only(columns.node), _only(columns.type), _only(columns.steps)
+        node, tag, target, steps = _only(columns.node), _only(columns.type), _only(columns.target), _only(columns.steps)
         (payload,) = columns.payload
-        return [Emission(columns.index[0], node or "", Packed(payload, tag, len(payload)), terminal, None, None, None, None, steps)]
+        return [Emission(columns.index[0], node or "", Packed(payload, tag, len(payload)), terminal, target, None, None, None, steps)]
     return [
-        Emission(index, node or "", Packed(payload, tag, len(payload)), terminal, None, None, None, None, steps)
-        for index, payload, node, tag, steps in zip(
+        Emission(index, node or "", Packed(payload, tag, len(payload)), terminal, target, None, None, None, steps)
+        for index, payload, node, tag, target, steps in zip(
             columns.index,
             columns.payload,
             spread(columns.node, count),
             spread(columns.type, count),
+            spread(columns.target, count),
             spread(columns.steps, count),
             strict=True,
         )

@@ -60,6 +60,13 @@ class Router:
         """All nodes that consume this type, in configuration order; plain JSON (None) is consumed by target only."""
         return () if tag is None else self._consumers.get(tag, ())
 
+    def beyond(self, group: str, target: str | None, tag: str | None) -> list[NodeRoute]:
+        """Where an output that leaves `group` goes: to its target, or by its type to all its consumers in other groups."""
+        if target is not None:
+            named = self.find(target)
+            return [] if named is None else [named]
+        return [route for route in self.consumers(tag) if route.group != group]
+
     def upstream(self, group: str) -> frozenset[str]:
         """The other groups from which declared routes lead to `group`, over any number of hops."""
         return self._upstream.get(group, frozenset())

@@ -78,14 +78,17 @@ async def test_one_that_is_not_like_the_others_makes_steps_of_all(odd: Input) ->
     assert bulk(odd, Input(1, "A", "a")) is None
 
 
-async def test_outputs_that_all_lead_to_one_node_of_another_group_are_the_next_hop() -> None:
+@pytest.mark.parametrize(
+    "more", [{"type": "m:X"}, {"target": "x"}, {"type": "m:X", "target": "x"}, {"type": "m:Y", "target": "x"}], ids=str
+)
+async def test_outputs_that_all_lead_to_one_node_of_another_group_are_the_next_hop(more: dict[str, Any]) -> None:
     many = bulk(Input(1, "A", "a", "t1"), Input(2, "A", "a", "t2"))
     assert many is not None
-    following = many.following(rows(b"10", b"20", terminal=False, type="m:X", steps=1), engine().router)
+    following = many.following(rows(b"10", b"20", terminal=False, steps=1, **more), engine().router)
     assert following is not None
     assert [(step.group, step.item.target, bytes(step.item.packed.data), step.item.packed.tag) for step in following.steps()] == [
-        ("B", "x", b"10", "m:X"),
-        ("B", "x", b"20", "m:X"),
+        ("B", "x", b"10", more.get("type")),
+        ("B", "x", b"20", more.get("type")),
     ]
     assert [(step.item.trace_id, step.item.source_group, step.item.route_hop, step.item.steps) for step in following.steps()] == [
         ("t1", "A", 1, 1),
@@ -107,6 +110,9 @@ async def test_outputs_that_all_lead_to_one_node_of_another_group_are_the_next_h
         rows(b"10", b"20", terminal=False, type=["m:X", None]),
         rows(b"10", b"20", terminal=False, type="m:Z"),
         rows(b"10", b"20", terminal=False, type="m:X", node=["a", "b"]),
+        rows(b"10", b"20", terminal=False, target=["x", "two"]),
+        rows(b"10", b"20", terminal=False, target=["x", None], type="m:X"),
+        rows(b"10", b"20", terminal=False, target="nobody"),
         [],
     ],
 )
@@ -138,6 +144,12 @@ async def test_one_that_cannot_be_decoded_fails_alone() -> None:
     assert (second.root, second.envelope.trace_id) == (1, "t")
 
 
+async def test_terminal_outputs_that_name_a_target_go_one_by_one() -> None:
+    many = bulk(Input(1, "A", "a"), Input(2, "A", "a"))
+    assert many is not None
+    assert many.outputs(rows(b"1", b"2", target="x")) is None
+
+
 @pytest.mark.parametrize("index", [[1, 0], [0, 2, 1]])
 async def test_outputs_out_of_order_are_put_in_order_as_steps(index: list[int]) -> None:
     many = bulk(*(Input(number, "A", "a") for number in range(3)))
@@ -145,16 +157,18 @@ async def test_outputs_out_of_order_are_put_in_order_as_steps(index: list[int]) 
     assert many.outputs(rows(*(b"1" for _ in index), index=index)) is None
 
 
-async def test_a_call_of_a_bulk_is_one_command_in_each_group() -> None:
+@pytest.mark.parametrize("way", [{"type": "m:X"}, {"target": "x"}], ids=str)
+async def test_a_call_of_a_bulk_is_one_command_in_each_group(way: dict[str, Any]) -> None:
     kernel = engine()
     call = boundary_call_of(kernel, Input(1, "A", "a"), Input(2, "A", "a"))
     ticket = call.begin()
     assert isinstance(ticket, FakeTicket)
     assert isinstance(ticket.command.items, InputRows) and ticket.payloads == [1, 2]
-    call.land(Answer(rows(b"10", b"20", terminal=False, type="m:X"), [], lambda: ticket.report("executed", "answered")))
+    call.land(Answer(rows(b"10", b"20", terminal=False, **way), [], lambda: ticket.report("executed", "answered")))
     assert not call.is_over
     following = call.begin()
     assert isinstance(following, FakeTicket) and (following.command.group, following.payloads) == ("B", [10, 20])
+    assert isinstance(following.command.items, InputRows), "side by side"
     call.land(Answer(rows(b"11", b"21"), [], lambda: following.report("executed", "answered")))
     assert call.is_over
     assert [one.envelope.payload for one in finish(call.conclude(), kernel.codec())] == [11, 21]
@@ -210,3 +224,15 @@ async def test_real_workers_give_the_same_side_by_side_and_one_by_one(make_confi
         assert {kind for kind, *_ in told[0]} == {Quote}
         with pytest.raises(BoundaryInputError, match="input 1 for node 'price'"):
             await supervisor.execute_boundary(run_id="r", scenario_id="s", inputs=[side_by_side[0], Input(Order("x"), "g", "price")])  # type: ignore[arg-type]
+
+
+async def test_a_chain_by_target_gives_the_same_side_by_side_and_one_by_one(make_config: MakeConfig) -> None:
+    config = make_config({"a": ["relay_a"], "b": ["relay_b"]}, modules=["message_nodes"])
+    async with AsyncBoundarySupervisor(config) as supervisor:
+        for path in (["relay_b", "relay_a", "relay_b"], ["relay_a", "relay_b"]):
+            inputs = [Input({"path": path}, "a", "relay_a", f"t{number}", f"r{number}") for number in range(20)]
+            side_by_side = await supervisor.execute_boundary(run_id="r", scenario_id="s", inputs=inputs)
+            one_by_one = [await supervisor.execute_boundary(run_id="r", scenario_id="s", inputs=[one]) for one in inputs]
+            assert side_by_side.terminal_outputs == [output for result in one_by_one for output in result.terminal_outputs]
+            assert [one.payload["trace_id"] for one in side_by_side.terminal_outputs] == [one.trace_id for one in inputs]
+            assert {tuple(one.payload["seen"]) for one in side_by_side.terminal_outputs} == {("relay_a", *path)}

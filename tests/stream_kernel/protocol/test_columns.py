@@ -157,9 +157,9 @@ def test_no_outputs_have_no_columns() -> None:
     assert outputs_from_columns(None, terminal=True) == []
 
 
-@pytest.mark.parametrize("column", ["payload", "node", "type", "steps"])
+@pytest.mark.parametrize("column", ["payload", "node", "type", "target", "steps"])
 def test_outputs_of_which_little_is_said_are_rows_when_they_are_asked_for(column: str) -> None:
-    columns = OutputColumns(index=[0, 1], payload=[Raw(b"1"), Raw(b"2")], node=["a", "b"], type="m:X", steps=1)
+    columns = OutputColumns(index=[0, 1], payload=[Raw(b"1"), Raw(b"2")], node=["a", "b"], type="m:X", target=["x", None], steps=1)
     rows = OutputRows(columns, terminal=True)
     assert len(rows) == 2 and [*rows] == outputs_from_columns(columns, terminal=True)
     with pytest.raises(ValueError, match="another length"):
@@ -167,8 +167,10 @@ def test_outputs_of_which_little_is_said_are_rows_when_they_are_asked_for(column
 
 
 def test_a_single_output_is_read_whether_its_columns_are_values_or_lists() -> None:
-    shared = OutputColumns(index=[0], payload=[Raw(b"1")], node="a", type="m:X", steps=2)
-    listed = OutputColumns(index=[0], payload=[Raw(b"1")], node=["a"], type=["m:X"], steps=[2])
+    shared = OutputColumns(index=[0], payload=[Raw(b"1")], node="a", type="m:X", target="x", steps=2)
+    listed = OutputColumns(index=[0], payload=[Raw(b"1")], node=["a"], type=["m:X"], target=["x"], steps=[2])
+    (output,) = outputs_from_columns(shared, terminal=True)
+    assert isinstance(output, Emission) and (output.node, output.packed.tag, output.target, output.steps) == ("a", "m:X", "x", 2)
     assert outputs_from_columns(shared, terminal=True) == outputs_from_columns(listed, terminal=True)
 
 
