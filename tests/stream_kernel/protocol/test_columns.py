@@ -162,6 +162,7 @@ def test_outputs_of_which_little_is_said_are_rows_when_they_are_asked_for(column
     columns = OutputColumns(index=[0, 1], payload=[Raw(b"1"), Raw(b"2")], node=["a", "b"], type="m:X", target=["x", None], steps=1)
     rows = OutputRows(columns, terminal=True)
     assert len(rows) == 2 and [*rows] == outputs_from_columns(columns, terminal=True)
+    assert [(row.node, row.packed.tag, row.target, row.steps) for row in rows] == [("a", "m:X", "x", 1), ("b", "m:X", None, 1)]
     with pytest.raises(ValueError, match="another length"):
         OutputRows(msgspec.structs.replace(columns, **{column: [Raw(b"1")] * 3}), terminal=True)
 
