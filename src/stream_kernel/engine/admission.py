@@ -10,8 +10,9 @@ from stream_kernel.engine.base import Command, Engine
 __all__ = ["release_room", "reserve_room"]
 
 
-async def reserve_room(engine: Engine, commands: Sequence[Command], deadline: float) -> frozenset[str]:
-    """Reserve room for `commands` and mark them as admitted; gives the groups that refuse theirs.
+async def reserve_room(engine: Engine, commands: Sequence[Command], deadline: float, *, is_patient: bool = False) -> frozenset[str]:
+    """Reserve room for `commands` and mark them as admitted; gives the groups that refuse theirs. One that `is_patient` waits for room
+    where a group would refuse it.
 
     A call that finds no room in time goes on without: its commands then meet their deadline. Being cancelled gives back what was reserved.
     """
@@ -24,7 +25,7 @@ async def reserve_room(engine: Engine, commands: Sequence[Command], deadline: fl
         for group, (count, size) in sorted(wanted.items()):  # the same order for all: otherwise two calls could wait for each other
             if engine.reserve(group, count, size):
                 _mark(commands, group)
-            elif engine.refuses_overflow(group):
+            elif not is_patient and engine.refuses_overflow(group):
                 refused.add(group)
             else:
                 _mark_waiting(commands, group)

@@ -246,7 +246,8 @@ class BoundaryCall:
         """Find room in the queues for the first commands of the call; gives those that have it. Past the deadline they go on without, and
         hear of that.
         """
-        refused = await reserve_room(self._engine, commands, self._deadline)
+        # A batch of a stream was sent ahead of its turn: what is in its way may be those before it, and its source waits with it.
+        refused = await reserve_room(self._engine, commands, self._deadline, is_patient=self._turn is not None)
         for part, command in zip(parts, commands, strict=True):
             if command.group in refused:
                 self._failures += [overloaded(step) for step in part]

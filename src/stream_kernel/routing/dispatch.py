@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from stream_kernel.routing.envelope import refuse_text
+from stream_kernel.routing.envelope import make_exact
 
 __all__ = ["BoundaryDispatchInput"]
 
@@ -31,13 +31,13 @@ class BoundaryDispatchInput(msgspec.Struct, frozen=True, gc=False):
 
     def __post_init__(self) -> None:
         if not (
-            (self.dispatch_group is None or isinstance(self.dispatch_group, str))
-            and (self.target is None or isinstance(self.target, str))
-            and (self.trace_id is None or isinstance(self.trace_id, str))
-            and (self.reply_to is None or isinstance(self.reply_to, str))
-            and (self.source_group is None or isinstance(self.source_group, str))
+            (self.dispatch_group is None or self.dispatch_group.__class__ is str)
+            and (self.target is None or self.target.__class__ is str)
+            and (self.trace_id is None or self.trace_id.__class__ is str)
+            and (self.reply_to is None or self.reply_to.__class__ is str)
+            and (self.source_group is None or self.source_group.__class__ is str)
         ):
-            refuse_text(self, "dispatch_group", "target", "trace_id", "reply_to", "source_group")
+            make_exact(self, "dispatch_group", "target", "trace_id", "reply_to", "source_group")
         if self.route_hop is not None and type(self.route_hop) is not int:
             raise TypeError(f"BoundaryDispatchInput.route_hop must be an int or None, not {type(self.route_hop).__name__}")
         if not isinstance(self.meta, dict):

@@ -6,13 +6,13 @@ so that a wrong type is an error where it is made and not three hops later. The 
 
 from __future__ import annotations
 
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import msgspec
 
 from stream_kernel.reports import Category, Delivery
 
-__all__ = ["BoundaryFailure", "Envelope", "RoutingResult", "TerminalEvent", "TerminalStatus", "refuse_text"]
+__all__ = ["BoundaryFailure", "Envelope", "RoutingResult", "TerminalEvent", "TerminalStatus", "make_exact"]
 
 TerminalStatus = Literal["success", "error", "cancelled", "timeout"]
 _STATUSES = frozenset({"success", "error", "cancelled", "timeout"})
@@ -20,10 +20,16 @@ _CATEGORIES = frozenset({"transport", "timeout", "execution", "input"})
 _DELIVERIES = frozenset({"not_executed", "executed", "maybe_executed"})
 
 
-def refuse_text(owner: msgspec.Struct, *names: str) -> NoReturn:
-    """Raise `TypeError` for the first of these fields that is neither a string nor None. Only ever called when one is."""
-    name = next(name for name in names if not isinstance(getattr(owner, name), str | None))
-    raise TypeError(f"{type(owner).__name__}.{name} must be a string or None, not {type(getattr(owner, name)).__name__}")
+def make_exact(owner: msgspec.Struct, *names: str) -> None:
+    """Make a string of each of these fields that is an instance of a subclass of it, which an encoder may refuse, and for which an equal
+    string would stand elsewhere. Raises `TypeError` for the first that is neither a string nor None.
+    """
+    for name in names:
+        value = getattr(owner, name)
+        if isinstance(value, str):
+            msgspec.structs.force_setattr(owner, name, str.__str__(value))
+        elif value is not None:
+            raise TypeError(f"{type(owner).__name__}.{name} must be a string or None, not {type(value).__name__}")
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -43,12 +49,12 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
 
     def __post_init__(self) -> None:
         if not (
-            (self.trace_id is None or isinstance(self.trace_id, str))
-            and (self.target is None or isinstance(self.target, str))
-            and (self.reply_to is None or isinstance(self.reply_to, str))
-            and (self.type is None or isinstance(self.type, str))
+            (self.trace_id is None or self.trace_id.__class__ is str)
+            and (self.target is None or self.target.__class__ is str)
+            and (self.reply_to is None or self.reply_to.__class__ is str)
+            and (self.type is None or self.type.__class__ is str)
         ):
-            refuse_text(self, "trace_id", "target", "reply_to", "type")
+            make_exact(self, "trace_id", "target", "reply_to", "type")
         if not isinstance(self.meta, dict):
             raise TypeError(f"Envelope.meta must be a dict, not {self.meta.__class__.__name__}")
 
@@ -69,10 +75,9 @@ class BoundaryFailure(msgspec.Struct, frozen=True, gc=False):
             raise ValueError(f"BoundaryFailure.category must be one of {sorted(_CATEGORIES)}, not {self.category!r}")
         if self.delivery not in _DELIVERIES:
             raise ValueError(f"BoundaryFailure.delivery must be one of {sorted(_DELIVERIES)}, not {self.delivery!r}")
-        if not ((self.group is None or isinstance(self.group, str)) and (self.node is None or isinstance(self.node, str))):
-            refuse_text(self, "group", "node")
         if not isinstance(self.message, str):
             raise TypeError(f"BoundaryFailure.message must be a string, not {type(self.message).__name__}")
+        make_exact(self, "category", "delivery", "group", "node", "message")
 
 
 class TerminalEvent(msgspec.Struct, frozen=True):
@@ -86,8 +91,7 @@ class TerminalEvent(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.status not in _STATUSES:
             raise ValueError(f"TerminalEvent.status must be one of {sorted(_STATUSES)}, not {self.status!r}")
-        if not (self.error is None or isinstance(self.error, str)):
-            refuse_text(self, "error")
+        make_exact(self, "status", "error")
         if self.failure is not None and not isinstance(self.failure, BoundaryFailure):
             raise TypeError(f"TerminalEvent.failure must be a BoundaryFailure, not {type(self.failure).__name__}")
 

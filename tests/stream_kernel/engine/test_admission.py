@@ -58,6 +58,17 @@ async def test_a_group_that_refuses_does_so_at_once_and_the_others_are_entered()
 
 
 @on_virtual_clock
+async def test_one_that_is_patient_waits_where_others_are_refused() -> None:
+    engine, call = FakeEngine(*ROUTES, room={"A": 0}, refuses=["A"]), commands("A")
+    entering = asyncio.create_task(reserve_room(engine, call, START + 5, is_patient=True))
+    await passes()
+    assert not entering.done()
+    engine.make_room("A", 1)
+    assert await entering == frozenset()
+    assert admitted(call) == [True]
+
+
+@on_virtual_clock
 async def test_a_call_that_finds_no_room_in_time_goes_on_without() -> None:
     engine, call = FakeEngine(*ROUTES, room={"A": 0}), commands("A", "B")
     assert await reserve_room(engine, call, START + 5) == frozenset()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from naming import named
-from stream_kernel import BoundaryFailure, Envelope, RoutingResult, TerminalEvent
+from stream_kernel import BoundaryDispatchInput, BoundaryFailure, Envelope, RoutingResult, TerminalEvent
 from stream_kernel.platform.services.reply_waiter import TerminalEvent as TerminalEventOfThePlan
 
 FAILURE = BoundaryFailure("execution", "executed", "g", "n", "m")
@@ -71,6 +74,30 @@ def test_anything_else_is_refused_where_it_is_made() -> None:
         BoundaryFailure("transport", "executed", "g", 5, "m")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"BoundaryFailure\.message must be a string, not int"):
         BoundaryFailure("transport", "executed", "g", "n", 5)  # type: ignore[arg-type]
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Name(enum.StrEnum):
+    PRICE = "price"
+
+
+@pytest.mark.parametrize("given", [Text("price"), Name.PRICE], ids=repr)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda given: Envelope(1, given, given, given, {}, given),
+        lambda given: BoundaryDispatchInput(1, given, given, given, given, given),
+        lambda given: TerminalEvent("error", error=given),
+        lambda given: BoundaryFailure("execution", "executed", given, given, given),
+    ],
+    ids=["envelope", "input", "event", "failure"],
+)
+def test_an_instance_of_a_class_of_strings_becomes_a_string(make: Callable[[str], msgspec.Struct], given: str) -> None:
+    texts = [text for text in msgspec.structs.astuple(make(given)) if text == "price"]
+    assert texts and {type(text) for text in texts} == {str}
 
 
 @pytest.mark.parametrize("field", ["local_deliveries", "boundary_deliveries", "terminal_outputs"])

@@ -24,7 +24,7 @@ from stream_kernel.execution.orchestration.line_source import Line, LineSource
 from stream_kernel.execution.orchestration.route_checks import stateful_circles
 from stream_kernel.execution.orchestration.run_summary import LineFailure, RunOutcome, RunSummary, Totals
 from stream_kernel.platform.services.async_supervisor import AsyncBoundarySupervisor
-from stream_kernel.platform.services.request import MAX_TIMEOUT_SECONDS, CallRequest, OnError
+from stream_kernel.platform.services.request import CallRequest, OnError
 from stream_kernel.reports import FailureReport
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
 
@@ -107,7 +107,7 @@ class StreamRun:
         self._errors = errors
         self._target = config.source.target
         self._group = config.group_of(self._target)
-        self._timeout = config.execution_ipc.boundary_timeout_seconds if timeout_seconds is None else timeout_seconds
+        self._timeout = timeout_seconds
         self._order = RunOrder()
         self._window: deque[_Batch] = deque()
         self._reading: asyncio.Task[list[Line]] | None = None
@@ -229,22 +229,13 @@ class StreamRun:
         request = None
         outcome: asyncio.Future[list[Finished]] = loop.create_future()
         if inputs:
-            request = self._supervisor.request(
-                inputs,
-                run_id=self._run_id,
-                timeout_seconds=self._longest_wait(),
-                on_error="collect",
-                order=self._order,
-                limit_seconds=self._timeout,
+            request = self._supervisor.batch_request(
+                inputs, order=self._order, width=self._width, timeout_seconds=self._timeout, run_id=self._run_id
             )
             outcome = loop.create_task(self._supervisor.settle(request))
         else:
             outcome.set_result([])
         return _Batch(lines, request, outcome, self._source.bytes_taken)
-
-    def _longest_wait(self) -> float:
-        """When a batch is given up wherever it is: at each of its hops every batch in flight may take its whole time before it."""
-        return min(self._timeout * self._width * self._supervisor.config.execution_ipc.max_hops, MAX_TIMEOUT_SECONDS)
 
     async def _conclude(self, batch: _Batch) -> None:
         """Write what a batch gave, up to the line that stops the run."""

@@ -31,7 +31,7 @@ from stream_kernel.observability.sinks import EventHub, LoggingSink, Sink
 from stream_kernel.platform.services.active_calls import ActiveCalls
 from stream_kernel.platform.services.engine_life import abandon_engine, chosen_groups, end_without_loop, make_engine
 from stream_kernel.platform.services.message_classes import message_classes
-from stream_kernel.platform.services.request import CallRequest, OnError, check_seconds
+from stream_kernel.platform.services.request import MAX_TIMEOUT_SECONDS, CallRequest, OnError, check_seconds
 from stream_kernel.platform.services.single import Batch, batched, in_order, one_payload
 from stream_kernel.platform.services.snapshot import SupervisorSnapshot
 from stream_kernel.routing.dispatch import BoundaryDispatchInput
@@ -260,19 +260,19 @@ class AsyncBoundarySupervisor:
     async def map(
         self, target: str, payloads: Iterable[Any], *, batch_size: int = 256, timeout_seconds: float | None = None
     ) -> AsyncIterator[Any]:
-        """The output of each payload, in order, streaming: a few batches are at work at once. The timeout is per batch.
+        """The output of each payload, in order, streaming: a few batches are at work at once. A worker may have one for the timeout.
 
         A stateful group takes the messages in the order of `payloads`, whatever overtakes what before it. A failure
         is raised at its place; what has been taken from `payloads` beyond it may have run.
         """
-        order = RunOrder()
+        order, width = RunOrder(), self.map_width(target)
 
         def submit(batch: Batch) -> asyncio.Task[list[Finished]]:
-            request = self.request(batch.inputs, timeout_seconds=timeout_seconds, on_error="collect", order=order, first=batch.first)
+            request = self.batch_request(batch.inputs, order=order, width=width, timeout_seconds=timeout_seconds, first=batch.first)
             return asyncio.get_running_loop().create_task(self.settle(request))
 
         inputs = (self.input_for(target, payload) for payload in payloads)
-        with closing(in_order(batched(inputs, batch_size), submit, self.map_width(target))) as handles:
+        with closing(in_order(batched(inputs, batch_size), submit, width)) as handles:
             for batch, task in handles:
                 for payload in batch.payloads(await task):
                     yield payload
@@ -313,6 +313,27 @@ class AsyncBoundarySupervisor:
             order=order,
             limit_seconds=limit_seconds,
             first=first,
+        )
+
+    def batch_request(
+        self,
+        inputs: Sequence[BoundaryDispatchInput],
+        *,
+        order: RunOrder,
+        width: int,
+        timeout_seconds: float | None,
+        run_id: str = "",
+        first: int = 0,
+    ) -> CallRequest:
+        """A batch of a stream that keeps `width` of them at work. A worker may have a command of it for `timeout_seconds`; the whole is
+        given up when each of those may have had its time before it at each hop. An engine that runs but one at a time has the one timeout.
+        """
+        ipc = self.config.execution_ipc
+        limit = ipc.boundary_timeout_seconds if timeout_seconds is None else timeout_seconds
+        check_seconds("timeout_seconds", limit, MAX_TIMEOUT_SECONDS)
+        longest = min(limit * width * ipc.max_hops, MAX_TIMEOUT_SECONDS) if self.capabilities.runs_parallel else limit
+        return self.request(
+            inputs, run_id=run_id, timeout_seconds=longest, on_error="collect", order=order, limit_seconds=limit, first=first
         )
 
     def input_for(self, target: str, payload: Any, trace_id: str | None = None, reply_to: str | None = None) -> BoundaryDispatchInput:

@@ -155,8 +155,10 @@ class _SyncSupervisor:
         under_way: deque[_Pending] = deque(maxlen=width + 1)
 
         def submit(batch: Batch) -> _Pending:
-            request = self._request(batch.inputs, timeout_seconds=timeout_seconds, on_error="collect", order=order, first=batch.first)
-            pending = _Pending(request)
+            self._refuse_misuse("async for output in supervisor.map(...)")
+            pending = _Pending(
+                self._supervisor.batch_request(batch.inputs, order=order, width=width, timeout_seconds=timeout_seconds, first=batch.first)
+            )
             under_way.append(pending)
             self._begin(pending)
             return pending
@@ -230,8 +232,6 @@ class _SyncSupervisor:
         scenario_id: str | None = None,
         timeout_seconds: float | None = None,
         on_error: OnError = "raise",
-        order: RunOrder | None = None,
-        first: int = 0,
     ) -> CallRequest:
         self._refuse_misuse("await supervisor.execute_boundary(...)")
         return self._supervisor.request(
@@ -240,8 +240,6 @@ class _SyncSupervisor:
             scenario_id=scenario_id,
             timeout_seconds=timeout_seconds,
             on_error=on_error,
-            order=order,
-            first=first,
         )
 
     def _settle(self, request: CallRequest) -> list[Finished]:

@@ -75,8 +75,8 @@ class CallRequest:
         self._host = host
         self._inputs = inputs
         self._first = first
-        self._run_id = run_id
-        self._scenario_id = scenario_id
+        self._run_id = run_id if type(run_id) is str else str.__str__(run_id)
+        self._scenario_id = scenario_id if type(scenario_id) is str else str.__str__(scenario_id)
         self._on_error: OnError = on_error
         self._deadline = time.monotonic() + timeout
         self._refusal: tuple[Category, str] | None = None

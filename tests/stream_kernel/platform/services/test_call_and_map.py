@@ -196,6 +196,23 @@ def test_the_timeout_of_a_map_is_for_each_batch(local: LocalBootstrapSupervisor)
     assert list(outputs) == [{"value": n} for n in (1, 2, 3)]
 
 
+def test_what_a_batch_waits_for_those_before_it_is_not_of_its_timeout(make_config: MakeConfig) -> None:
+    config = make_config({"first": ["relay"], "then": {"nodes": ["work"], "workers": 9}}, modules=["run_nodes"])
+    payloads = [{"n": n, "relay": {"do": "take", "seconds": 0.2}} for n in range(12)]
+    with MultiprocessBootstrapSupervisor(config) as supervisor:
+        assert [output["n"] for output in supervisor.map("relay", payloads, batch_size=1, timeout_seconds=1.5)] == [*range(12)]
+        with pytest.raises(BoundaryTimeoutError):
+            list(supervisor.map("relay", [{"n": 0, "relay": {"do": "take", "seconds": 60}}], timeout_seconds=0.2))
+
+
+def test_a_map_waits_for_room_where_a_group_refuses_what_finds_none(make_config: MakeConfig) -> None:
+    first = {"nodes": ["relay"], "max_queued": 1, "overflow": "refuse"}
+    config = make_config({"first": first, "then": {"nodes": ["work"], "workers": 4}}, modules=["run_nodes"])
+    payloads = [{"n": n, "relay": {"do": "take", "seconds": 0.01}} for n in range(12)]
+    with MultiprocessBootstrapSupervisor(config) as supervisor:
+        assert [output["n"] for output in supervisor.map("relay", payloads, batch_size=1)] == [*range(12)]
+
+
 @pytest.mark.parametrize(("target", "width"), [("parse", 3), ("price", 2), ("echo", 2)])
 def test_a_map_keeps_a_batch_for_each_worker_that_its_target_leads_to_and_one_more(
     make_config: MakeConfig, target: str, width: int
