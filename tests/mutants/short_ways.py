@@ -79,8 +79,16 @@ SHORT_WAYS = (
         "the-collector-stays-off-after-a-failure",
         "the collector of the program is left as it was",
         "protocol/plain.py",
-        "    except BaseException:\n        gc.enable()\n",
-        "    except BaseException:\n",
+        "        elif len(done) < len(steps):\n",
+        "        elif not steps:\n",
+        (_PLAIN,),
+    ),
+    Mutant(
+        "the-collector-is-switched-on-under-another-thread",
+        "the collector of the program is left as it was",
+        "protocol/plain.py",
+        "        if not done[0]:",
+        "        if not done:",
         (_PLAIN,),
     ),
     Mutant(

@@ -321,6 +321,17 @@ def test_the_collector_is_left_as_it_was(data: bytes) -> None:
             gc.enable()
 
 
+def test_a_thread_that_switches_the_collector_off_in_between_finds_it_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_enabled, looks = gc.isenabled, iter([True, False])
+    with monkeypatch.context() as patched:
+        patched.setattr(gc, "isenabled", lambda: next(looks))
+        assert decode_plain(b"[%b]" % b",".join([b"[]"] * 1000)) == [[]] * 1000
+    try:
+        assert is_enabled() == (sys.version_info >= (3, 12)), "from then on nothing is switched"
+    finally:
+        gc.enable()
+
+
 @pytest.mark.fault("FAULT-19")
 def test_an_integer_of_30_digits_from_elsewhere_is_read_exactly() -> None:
     assert decode_plain(b"1" * 30) == int("1" * 30)

@@ -373,6 +373,8 @@ class WorkerGroup:
         """It is settled, and no worker has it."""
         self._queue.remove(ticket)
         ticket.disarm()
+        if self._queue and self.config.depth != 1:  # as one of a call that a worker is at, it may have held up those behind it
+            asyncio.get_running_loop().call_soon(self._dispatch)
 
     def _leave(self, reason: str) -> None:
         """Take nothing any more, and fail what waits."""

@@ -113,7 +113,7 @@ class Incarnation:
         self._works = False
         self._is_retired = False
         self._is_spoken_to = True
-        self._is_left_behind = False
+        self._is_left_behind = self._is_buried = False
         self._has_answered = False
         """A command less is outstanding, and its slot has not been told."""
         self._born = self._loop.time()
@@ -236,6 +236,9 @@ class Incarnation:
         if self.ledger.head is not ticket:  # the one at work is another caller's
             self.ledger.expire(ticket)
             self._send_cancel(ticket)
+        elif self._is_buried:  # there is nobody left to end: the next one in its place has nothing to do with this
+            ticket.at_deadline = self._trace()
+            self._tell_soon(ticket)
         elif self._expiry is None:
             ticket.at_deadline = self._trace()
             self._expiry = Expiry(self.process, lambda: self._answers(ticket), lambda is_late: self._conclude_expiry(ticket, is_late))
@@ -250,14 +253,17 @@ class Incarnation:
         self._expiry = None
         if not (is_late and self.ledger):
             self._owner.hung(DEADLINE_PASSED)
-            # The caller hears when the worker is dead, or soon after.
-            self._loop.call_later(_KILL_GRACE, self._give_up_on, ticket)
+            self._tell_soon(ticket)
         else:  # the reply came late, and the worker is at work for somebody else
             self.ledger.expire(ticket, ticket.at_deadline)
             self._owner.answered()
             missed, self._missed = self._missed, None
             if missed is not None and missed is self.ledger.head:
                 self.expire(missed)
+
+    def _tell_soon(self, ticket: Ticket) -> None:
+        """The caller hears when the worker is dead, or soon after."""
+        self._loop.call_later(_KILL_GRACE, self._give_up_on, ticket)
 
     def _give_up_on(self, ticket: Ticket) -> None:
         if not ticket.settled:
@@ -306,6 +312,7 @@ class Incarnation:
     async def bury(self, reason: str, killed_for: str | None) -> Burial:
         """Take what is left, kill what is left, reap, and settle what nobody will answer."""
         self.retire()
+        self._is_buried = True
         if self._expiry is not None:
             self._expiry.close()
         self._connection.pump()

@@ -198,3 +198,21 @@ async def test_a_worn_worker_retires_with_all_that_it_has_answered() -> None:
     await moments()
     assert not child.is_alive and len(stage.children) == 2
     await stage.end()
+
+
+@pytest.mark.parametrize("goes", ["cancel", "deadline"])
+@on_virtual_clock
+async def test_what_waits_behind_a_command_that_leaves_the_queue_goes_to_the_worker_that_has_room(goes: str) -> None:
+    stage = Stage(depth=2)
+    await stage.start()
+    stage.submit(call=7)
+    second, other = stage.submit(call=7, seconds=5), stage.submit(call=8)
+    await moments()
+    assert (second.holder, other.holder) == (None, None), "no command goes behind another of its call, nor past another"
+    if goes == "cancel":
+        second.cancel()
+        await moments()
+    else:
+        await asyncio.sleep(5.001)
+    assert other.holder is not None
+    await stage.end()

@@ -786,6 +786,28 @@ async def test_routes_that_come_while_a_worker_is_buried_make_it_ask_nothing_of_
     await place.over()
 
 
+@pytest.mark.parametrize("before_its_end", [2.0, 0.005])
+@on_virtual_clock
+async def test_a_deadline_that_passes_while_a_worker_is_buried_ends_none_that_follows(make_command: Any, before_its_end: float) -> None:
+    place = Place(reap_timeout_seconds=10)
+    await place.ready_slot()
+    first, deadline = place.child, now() + 5
+    first.traits.ignores = frozenset({"kill"})
+    ticket = place.give(make_command(deadline=deadline))
+    first.close_stdout()
+    await first.told("reap")
+    await asyncio.sleep(deadline - now() + before_its_end)
+    assert ticket.settled == (before_its_end > 1), "its caller hears within some hundredths of a second"
+    first.die(signal="SIGKILL")
+    await place.over()
+    assert lost(ticket).category == "timeout"
+    slot = await place.ready_slot()
+    await asyncio.sleep(1)
+    assert (slot.state, slot.generation, "freeze" in first.log) == ("ready", 2, False)
+    slot.kill("enough", final=True)
+    await place.over()
+
+
 @on_virtual_clock
 async def test_an_idle_worker_that_answers_lives_on_and_a_busy_one_is_not_asked(make_command: Any) -> None:
     place = Place(ping_interval_seconds=10, ping_timeout_seconds=5)
