@@ -21,8 +21,8 @@ _DELIVERIES = frozenset({"not_executed", "executed", "maybe_executed"})
 
 
 def make_exact(owner: msgspec.Struct, *names: str) -> None:
-    """Make a string of each of these fields that is an instance of a subclass of it, which an encoder may refuse, and for which an equal
-    string would stand elsewhere. Raises `TypeError` for the first that is neither a string nor None.
+    """Make plain strings of those of these fields that are of a class derived from `str`: an encoder may refuse them, and in a table
+    they are equal to plain ones. Raises `TypeError` for the first field that is neither a string nor None.
     """
     for name in names:
         value = getattr(owner, name)

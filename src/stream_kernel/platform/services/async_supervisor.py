@@ -260,8 +260,9 @@ class AsyncBoundarySupervisor:
     async def map(
         self, target: str, payloads: Iterable[Any], *, batch_size: int = 256, timeout_seconds: float | None = None
     ) -> AsyncIterator[Any]:
-        """The output of each payload, in order, streaming: a few batches are at work at once. A worker may have one for the timeout.
+        """The output of each payload, in order, streaming: a few batches are at work at once.
 
+        The timeout is how long a worker may have a batch; what a batch waits for those before it does not count.
         A stateful group takes the messages in the order of `payloads`, whatever overtakes what before it. A failure
         is raised at its place; what has been taken from `payloads` beyond it may have run.
         """
