@@ -155,7 +155,7 @@ class _SyncSupervisor:
         under_way: deque[_Pending] = deque(maxlen=width + 1)
 
         def submit(batch: Batch) -> _Pending:
-            self._refuse_misuse("async for output in supervisor.map(...)")
+            self._refuse_misuse("async for output in supervisor.map(...): await ...")
             pending = _Pending(
                 self._supervisor.batch_request(batch.inputs, order=order, width=width, timeout_seconds=timeout_seconds, first=batch.first)
             )

@@ -453,7 +453,7 @@ async def test_inside_a_running_loop_the_synchronous_face_refuses_at_once_and_sh
         lambda: list(supervisor.map("echo", [1])),
     ]
     for use in uses:
-        with pytest.raises(UsageError, match=r"\n\n    .*(await|async for) "):
+        with pytest.raises(UsageError, match="await "):
             use()
     assert supervisor.lifecycle_events() == []
 
