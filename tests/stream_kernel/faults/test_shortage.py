@@ -92,7 +92,7 @@ def test_no_descriptors_left_for_a_replacement_is_a_transport_failure_and_leaks_
         until(lambda: descriptors() <= before)
         supervisor.restart_group("g")
         assert supervisor.call("echo", 2) == {"value": 2}
-        assert descriptors() == before
+        until(lambda: descriptors() == before)  # a look at what the worker holds may be under way
 
 
 @pytest.mark.fault("FAULT-10")
