@@ -190,7 +190,6 @@ def test_an_effort_never_asks_for_nothing() -> None:
     assert (Effort(3, 0.001).count(100), Effort(3, 0.001).part(0.1)) == (1, 1)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("count", [1, 10])
 def test_rows_and_columns_give_the_same_answers(count: int) -> None:
     given = frame_shape.inputs(attempts(count))
@@ -200,6 +199,7 @@ def test_rows_and_columns_give_the_same_answers(count: int) -> None:
     assert len(frames) == 4, "a command and a reply of either shape"
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_the_smallest_run_gives_table_data_and_chart(tmp_path: Path, loop: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}

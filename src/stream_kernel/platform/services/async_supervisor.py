@@ -327,12 +327,12 @@ class AsyncBoundarySupervisor:
         first: int = 0,
     ) -> CallRequest:
         """A batch of a stream that keeps `width` of them at work. A worker may have a command of it for `timeout_seconds`; the whole is
-        given up when each of those may have had its time before it at each hop. An engine that runs but one at a time has the one timeout.
+        given up when each of those may have had its time before it at each hop.
         """
         ipc = self.config.execution_ipc
         limit = ipc.boundary_timeout_seconds if timeout_seconds is None else timeout_seconds
         check_seconds("timeout_seconds", limit, MAX_TIMEOUT_SECONDS)
-        longest = min(limit * width * ipc.max_hops, MAX_TIMEOUT_SECONDS) if self.capabilities.runs_parallel else limit
+        longest = min(limit * width * ipc.max_hops, MAX_TIMEOUT_SECONDS)
         return self.request(
             inputs, run_id=run_id, timeout_seconds=longest, on_error="collect", order=order, limit_seconds=limit, first=first
         )

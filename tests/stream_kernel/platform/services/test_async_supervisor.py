@@ -356,6 +356,16 @@ async def test_what_ends_workers_is_refused_in_another_event_loop(make_config: M
         assert [worker.generation for worker in supervisor.snapshot().groups[0].workers] == [1]
 
 
+async def test_ids_of_a_class_of_strings_are_strings_to_a_worker(make_config: MakeConfig) -> None:
+    class Text(str):
+        __slots__ = ()
+
+    async with AsyncBoundarySupervisor(make_config({"g": ["whoami"]})) as supervisor:
+        inputs = [BoundaryDispatchInput(1, "g", "whoami")]
+        result = await supervisor.execute_boundary(run_id=Text("r7"), scenario_id=Text("s7"), inputs=inputs)
+        assert (result.terminal_outputs[0].payload["run_id"], result.terminal_outputs[0].payload["scenario_id"]) == ("r7", "s7")
+
+
 @pytest.mark.parametrize("mode", ["inline", "inline_wire", "process_supervisor"])
 def test_one_that_was_stopped_starts_again_in_another_event_loop(make_config: MakeConfig, mode: str) -> None:
     supervisor = AsyncBoundarySupervisor(make_config({"g": ["echo"]}, mode=mode))

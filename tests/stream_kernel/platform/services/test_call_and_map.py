@@ -18,6 +18,7 @@ from stream_kernel import (
     BoundaryTransportError,
     LocalBootstrapSupervisor,
     MultiprocessBootstrapSupervisor,
+    create_supervisor,
 )
 from waiting import until
 
@@ -196,13 +197,14 @@ def test_the_timeout_of_a_map_is_for_each_batch(local: LocalBootstrapSupervisor)
     assert list(outputs) == [{"value": n} for n in (1, 2, 3)]
 
 
-def test_what_a_batch_waits_for_those_before_it_is_not_of_its_timeout(make_config: MakeConfig) -> None:
-    config = make_config({"first": ["relay"], "then": {"nodes": ["work"], "workers": 9}}, modules=["run_nodes"])
+@pytest.mark.parametrize("mode", ["inline", "process_supervisor"])
+def test_what_a_batch_waits_for_those_before_it_is_not_of_its_timeout(make_config: MakeConfig, mode: str) -> None:
+    config = make_config({"first": ["relay"], "then": {"nodes": ["work"], "workers": 9}}, modules=["run_nodes"], mode=mode)
     payloads = [{"n": n, "relay": {"do": "take", "seconds": 0.2}} for n in range(12)]
-    with MultiprocessBootstrapSupervisor(config) as supervisor:
+    with create_supervisor(config) as supervisor:
         assert [output["n"] for output in supervisor.map("relay", payloads, batch_size=1, timeout_seconds=1.5)] == [*range(12)]
         with pytest.raises(BoundaryTimeoutError):
-            list(supervisor.map("relay", [{"n": 0, "relay": {"do": "take", "seconds": 60}}], timeout_seconds=0.2))
+            list(supervisor.map("relay", [{"n": 0, "relay": {"do": "take", "seconds": 2}}], timeout_seconds=0.2))
 
 
 def test_a_map_waits_for_room_where_a_group_refuses_what_finds_none(make_config: MakeConfig) -> None:
